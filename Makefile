@@ -1,0 +1,49 @@
+# make run: install, then the whole paper in miniature.   make test: install, then the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-quick lint format lock clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+install: $(VENV)/.installed  ## Install everything into .venv/, with the versions and hashes of requirements.lock
+
+# Torch's wheels are large: a second run finds the stamp and does nothing.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$(PYTHON) is `$(PYTHON) -V 2>&1`; the workflow needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install  ## Run the whole paper in miniature, or what is out of date of it
+	$(BIN)/snakemake --cores all
+
+test: install  ## Pass all tests
+	$(BIN)/pytest
+
+test-quick: install  ## Pass the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+lint: install  ## Check style: ruff, snakefmt, snakemake --lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: install  ## Put the code in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile workflow
+
+lock:  ## Resolve requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev pyproject.toml \
+	  --output-file requirements.lock --custom-compile-command "make lock"
+
+clean:  ## Remove the environment and caches, but no data or results
+	rm -rf $(VENV) .pytest_cache .ruff_cache
