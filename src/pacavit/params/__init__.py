@@ -1,0 +1,153 @@
+"""The parameter schema: one module and one YAML page a stage, validated before anything runs.
+
+``params/<scale>/<page>.yaml`` is what a user edits; ``load`` reads and checks all pages of a scale.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pacavit import paths
+from pacavit.errors import PacavitError
+from pacavit.params.ade20k import Ade20kPage
+from pacavit.params.base import Page
+from pacavit.params.coco import CocoPage
+from pacavit.params.data import DataPage
+from pacavit.params.evaluate import EvaluatePage
+from pacavit.params.figures import FiguresPage
+from pacavit.params.pretrain import PretrainPage
+from pacavit.params.targets import TargetsPage
+
+#: What runs where no scale is asked for, and what ``dvc.yaml`` versions.
+DEFAULT_SCALE = "mini"
+
+#: Pages that have one mapping per variant, which must cover the targets' variants.
+_PER_VARIANT = ("pretrain", "coco", "ade20k")
+
+
+@dataclass(frozen=True)
+class Params:
+    """All pages of one scale."""
+
+    targets: TargetsPage
+    data: DataPage
+    pretrain: PretrainPage
+    coco: CocoPage
+    ade20k: Ade20kPage
+    evaluate: EvaluatePage
+    figures: FiguresPage
+
+
+def load(scale: str) -> Params:
+    """Read and check every page of a scale.
+
+    Raises:
+        PacavitError: a file is missing or is not YAML; a key is unknown, missing, mistyped or out of range.
+    """
+    folder = paths.path(paths.PARAMS, scale=scale, page="targets").parent
+    if not folder.is_dir():
+        known = sorted(p.name for p in folder.parent.glob("*/"))
+        raise PacavitError(f"{folder}: no such scale; choose one of {', '.join(known) or '(none found)'}")
+    pages = {}
+    for name, model in Params.__annotations__.items():
+        pages[name] = _page(paths.path(paths.PARAMS, scale=scale, page=name), globals()[model])
+    params = Params(**pages)
+    for name in _PER_VARIANT:
+        _covers(scale, name, "variants", params.targets.variants, getattr(params, name).variants)
+    return params
+
+
+def select(params: Params, keys: tuple[str, ...], **names: str | int) -> dict[str, Any]:
+    """Return the values that determine a job, by key, as plain JSON types.
+
+    ``keys`` are ``page:dotted.key`` with names in braces, e.g. ``pretrain:variants.{variant}``.
+    """
+    return {key.format(**names): _plain(_lookup(params, key, **names)) for key in keys}
+
+
+def _lookup(params: Params, key: str, **names: str | int) -> Any:
+    page, dotted = key.split(":")
+    value: Any = getattr(params, page)
+    for part in dotted.split("."):
+        part = part.format(**names)
+        if isinstance(value, dict):
+            if part not in value:
+                raise PacavitError(
+                    f"params: {page}.yaml has no {part!r} under {dotted.split('.')[0]}; add it"
+                )
+            value = value[part]
+        else:
+            value = getattr(value, part)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return json.loads(value.model_dump_json())
+    return value
+
+
+def _read_yaml(source: Path) -> dict[str, Any]:
+    try:
+        content = YAML(typ="safe", pure=True).load(source.read_text())
+    except FileNotFoundError:
+        raise PacavitError(f"{source}: missing; restore it with `git checkout {source}`") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise PacavitError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise PacavitError(f"{source}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def _page(source: Path, model: type[Page]) -> Page:
+    content = _read_yaml(source)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise PacavitError(f"{source}: {_explain(error, model)}") from None
+
+
+def _explain(error: ValidationError, model: type[Page]) -> str:
+    """Return all problems of a page in one line, with the nearest known key for an unknown one."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = get_close_matches(str(problem["loc"][-1]), _known_keys(model), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; remove it"
+            lines.append(f"{where}: unknown key{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: missing; add it")
+        else:
+            # A whole section is no use in a message; what its check says names the values.
+            found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+            lines.append(f"{where}: {problem['msg']}{found}")
+    return " | ".join(lines)
+
+
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    keys: set[str] = set()
+    pending = [model.model_json_schema()]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            keys.update(node.get("properties", {}))
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return keys
+
+
+def _covers(scale: str, page: str, section: str, wanted: list[str], given: dict[str, Any]) -> None:
+    for name in wanted:
+        if name not in given:
+            source = paths.path(paths.PARAMS, scale=scale, page=page)
+            raise PacavitError(f"{source}: {section} has no {name!r}, which targets.yaml asks for; add it")

@@ -1,0 +1,33 @@
+"""``params/<scale>/figures.yaml``: what the figures and the report show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pacavit.params.base import Count, Page
+
+
+class TaskFigures(Page):
+    """Figures of one task."""
+
+    images: Count = Field(description="validation images with predictions, from the first on")
+    clusters_image: Annotated[int, Field(ge=0)] = Field(
+        description="number of the validation image with clusters"
+    )
+
+
+class ReportOptions(Page):
+    """The page over all results."""
+
+    title: Annotated[str, Field(min_length=1)]
+
+
+class FiguresPage(Page):
+    """One section a task, and the report's."""
+
+    imagenet: TaskFigures
+    coco: TaskFigures
+    ade20k: TaskFigures
+    report: ReportOptions

@@ -1,0 +1,89 @@
+"""Parameters are checked before anything runs, and every mistake is one line."""
+
+import pytest
+
+from pacavit import params, paths
+from pacavit.errors import PacavitError
+
+
+def edit(page: str, old: str, new: str) -> None:
+    source = paths.path(paths.PARAMS, scale="mini", page=page)
+    text = source.read_text()
+    assert old in text, f"{source} no longer holds {old!r}"
+    source.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_the_pages_of_each_scale_are_valid(project, scale):
+    loaded = params.load(scale)
+    assert set(loaded.targets.variants) <= set(loaded.pretrain.variants)
+
+
+@pytest.mark.parametrize(
+    ("page", "old", "new", "message"),
+    [
+        (
+            "targets",
+            "seeds:",
+            "seed:",
+            r"targets\.yaml: seeds: missing.*seed: unknown key; did you mean 'seeds'",
+        ),
+        ("targets", "[0]", "[zero]", r"targets\.yaml: seeds\.0: .*valid integer, found 'zero'"),
+        ("targets", "[0]", "[-1]", r"seeds\.0: .*greater than or equal to 0, found -1"),
+        ("targets", "paca,", "pacha,", r"heads\.0: .*'paca' or 'upernet', found 'pacha'"),
+        ("targets", "[test_pacavit]", '["a; rm -rf b"]', r"variants\.0: .*pattern"),
+        ("targets", "[test_pacavit]", "[pacavit_huge]", r"variants has no 'pacavit_huge', which targets"),
+        ("targets", "[test_pacavit]", "[test_pacavit", r"targets\.yaml: not valid YAML"),
+        (
+            "ade20k",
+            "warmup_updates: 50",
+            "warmup_updates: 5000",
+            r"recipe: .*warmup_updates 5000 must be fewer than",
+        ),
+        (
+            "pretrain",
+            "warmup_epochs: 1",
+            "warmup_epochs: 99",
+            r"recipe: .*warmup_epochs 99 must be fewer than epochs",
+        ),
+        ("evaluate", "batch_size: 64", "batch_size: 64\n  batch_size: 8", r"not valid YAML.*duplicate key"),
+        ("evaluate", "workers: 0", "wrokers: 0", r"imagenet\.wrokers: unknown key; did you mean 'workers'"),
+        (
+            "evaluate",
+            "batch_size: 64",
+            "batch_size: 0",
+            r"imagenet\.batch_size: .*greater than or equal to 1",
+        ),
+        ("evaluate", "untrained: true", "untrained: maybe", r"untrained: .*valid boolean, found 'maybe'"),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_and_the_cure(project, page, old, new, message):
+    edit(page, old, new)
+    with pytest.raises(PacavitError, match=message) as caught:
+        params.load("mini")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_page_or_scale_is_named(project):
+    with pytest.raises(PacavitError, match=r"params/huge: no such scale; choose one of .*mini, paper"):
+        params.load("huge")
+    paths.path(paths.PARAMS, scale="mini", page="coco").unlink()
+    with pytest.raises(PacavitError, match=r"params/mini/coco\.yaml: missing; restore it"):
+        params.load("mini")
+
+
+def test_yaml_numbers_are_read_as_dvc_reads_them(project):
+    edit("evaluate", "batch_size: 64", "batch_size: 1e2")
+    with pytest.raises(PacavitError, match=r"found 100\.0"):
+        params.load("mini")
+
+
+def test_select_gives_exactly_the_values_under_a_key(project):
+    loaded = params.load("mini")
+    chosen = params.select(
+        loaded, ("evaluate:imagenet", "pretrain:variants.{variant}"), variant="test_pacavit"
+    )
+    assert set(chosen) == {"evaluate:imagenet", "pretrain:variants.test_pacavit"}
+    assert chosen["evaluate:imagenet"]["batch_size"] == loaded.evaluate.imagenet.batch_size
+    with pytest.raises(PacavitError, match="has no 'unknown' under variants"):
+        params.select(loaded, ("pretrain:variants.{variant}",), variant="unknown")
