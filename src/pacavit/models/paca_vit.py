@@ -1,0 +1,765 @@
+"""PaCa-ViT: a four-stage vision transformer whose patches attend to a few learned clusters of patches.
+
+Paper: Grainger et al., "PaCa-ViT: Learning Patch-to-Cluster Attention in Vision Transformers", CVPR 2023.
+Names of modules, and so the keys of a state dict, are those of the published checkpoints.
+
+Shapes: B images, C channels, N = H × W patches, M clusters, h heads. Tokens are (B, N, C) in memory order, so
+that their map view (B, C, H, W) is channels-last and going from one to the other copies nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from timm.models._manipulate import checkpoint
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pacavit.errors import PacavitError
+
+__all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config"]
+
+NORM_EPS = 1e-6
+
+
+def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """View tokens (B, N, C) as a map (B, C, H, W), N = H × W; channels-last in memory."""
+    return tokens.transpose(1, 2).unflatten(2, size)
+
+
+def to_tokens(maps: Tensor) -> Tensor:
+    """View a channels-last map (B, C, H, W) as tokens (B, N, C); any other memory order is copied."""
+    return maps.flatten(2).transpose(1, 2).contiguous()
+
+
+class PatchEmbed(nn.Module):
+    """Convolutions of stride 2, then a layer norm over channels: (B, C_in, H, W) to tokens (B, N, C_out).
+
+    The stem has two of them with nothing between; a transition has one. An odd grid rounds up.
+    """
+
+    def __init__(self, proj: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.proj = proj
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        x = self.proj(x)
+        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
+
+
+def _halving(in_chans: int, out_chans: int) -> nn.Conv2d:
+    return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1)
+
+
+class DepthWiseConv(nn.Module):
+    """A depth-wise 3×3 convolution over the grid whose input is added to its output."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return x + to_tokens(self.dwconv(to_map(x, size)))
+
+
+class Mlp(nn.Module):
+    """Feed-forward network with a depth-wise convolution before its GELU."""
+
+    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.dwconv = DepthWiseConv(hidden_dim)
+        self.act = nn.GELU()
+        self.drop = nn.Dropout(drop)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        x = self.drop(self.act(self.dwconv(self.fc1(x), size)))
+        return self.drop(self.fc2(x))
+
+
+class ConvClustering(nn.Module):
+    """Cluster logits (B, M, N) from tokens by a depth-wise convolution and two 1×1 convolutions."""
+
+    def __init__(self, dim: int, num_clusters: int, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.clustering = nn.Sequential(
+            nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim),
+            nn.GELU(),
+            nn.Conv2d(dim, dim, kernel_size=1),
+            nn.GELU(),
+            nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False),
+        )
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.clustering(to_map(x, size)).flatten(2)
+
+
+class TokenClustering(nn.Module):
+    """Cluster logits (B, M, N) from each token by itself, through a linear layer or an MLP."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.clustering = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.clustering(x).transpose(1, 2)
+
+
+def create_clustering(kind: str, dim: int, num_clusters: int, kernel_size: int = 7) -> nn.Module:
+    """Return the clustering module of a kind: ``conv``, ``mlp`` or ``linear``.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind == "conv":
+        return ConvClustering(dim, num_clusters, kernel_size)
+    if kind == "mlp":
+        return TokenClustering(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, num_clusters))
+    if kind == "linear":
+        return TokenClustering(nn.Linear(dim, num_clusters, bias=False))
+    raise ValueError(f"clustering={kind!r}: expected 'conv', 'mlp' or 'linear'")
+
+
+class PatchToClusterAttention(nn.Module):
+    """Multi-head attention of N patches to M clusters of them.
+
+    Each cluster is a convex combination of the patches: the assignment, (B, M, N), is a softmax over the patches.
+    Without clusters (M = 0) the patches attend to each other.
+
+    Args:
+        dim: channels C.
+        num_heads: heads, which divide C.
+        num_clusters: M.
+        clustering: module that gives cluster logits; without one the caller hands in the assignment.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_clusters: int,
+        clustering: nn.Module | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"{num_heads} heads do not divide {dim} channels")
+        self.num_heads = num_heads
+        self.num_clusters = num_clusters
+        if num_clusters > 0:
+            self.cluster_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        if clustering is not None:
+            self.clustering = clustering
+        self.has_clustering = clustering is not None
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.attn_drop = attn_drop
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def assign(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the assignment (B, M, N) of tokens (B, N, C); every row sums to one over the patches."""
+        return self.clustering(x, size).softmax(dim=-1)
+
+    def forward(
+        self, x: Tensor, size: tuple[int, int], assignment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; also return the assignment in use, for the later blocks of the stage."""
+        if self.has_clustering:
+            assignment = self.assign(x, size)
+        clusters = self.cluster_norm(assignment @ x) if self.num_clusters > 0 else x
+        q, k, v = self._heads(self.q(x)), self._heads(self.k(clusters)), self._heads(self.v(clusters))
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2))), assignment
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: patch-to-cluster attention, then the feed-forward network."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        num_clusters: int,
+        clustering: nn.Module | None = None,
+        drop_path: float = 0.0,
+        proj_drop: float = 0.0,
+        attn_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1_before = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = PatchToClusterAttention(dim, num_heads, num_clusters, clustering, attn_drop, proj_drop)
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2_before = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), proj_drop)
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(
+        self, x: Tensor, size: tuple[int, int], assignment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        attended, assignment = self.attn(self.norm1_before(x), size, assignment)
+        x = x + self.drop_path1(attended)
+        x = x + self.drop_path2(self.mlp(self.norm2_before(x), size))
+        return x, assignment
+
+
+class Residual(nn.Module):
+    """Adds the input of ``fn`` to its output."""
+
+    def __init__(self, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fn(x)
+
+
+class BlurConv2d(nn.Module):
+    """A strided 3×3 convolution of a low-passed map, so that halving the grid does not alias."""
+
+    def __init__(self, in_chans: int, out_chans: int) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("blur_filter", torch.outer(row, row).repeat(in_chans, 1, 1, 1))
+        self.conv = _halving(in_chans, out_chans)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.conv2d(x, self.blur_filter, padding=1, groups=x.shape[1]))
+
+
+def _mixer(dim: int, kernel_size: int) -> list[nn.Module]:
+    spatial = nn.Conv2d(dim, dim, kernel_size, padding="same", groups=dim)
+    return [
+        Residual(nn.Sequential(spatial, nn.GELU(), nn.BatchNorm2d(dim))),
+        nn.Conv2d(dim, dim, kernel_size=1),
+        nn.GELU(),
+        nn.BatchNorm2d(dim),
+    ]
+
+
+class ConvMixerTeacher(nn.Module):
+    """A light ConvMixer pyramid that gives the cluster assignment of every stage with clusters.
+
+    Bottom-up blocks, then a top-down path that adds each coarser map to the finer one. Trained jointly.
+    """
+
+    def __init__(
+        self, dims: Sequence[int], depths: Sequence[int], num_clusters: Sequence[int], kernel_size: int = 7
+    ) -> None:
+        super().__init__()
+        self.num_clusters = tuple(num_clusters)
+        last = len(dims)
+        for i, (dim, depth) in enumerate(zip(dims, depths, strict=True), start=1):
+            units = [nn.Sequential(*_mixer(dim, kernel_size)) for _ in range(depth)]
+            self.add_module(f"block{i}", nn.Sequential(*units))
+            if i < last:
+                coarser = dims[i]
+                transition = (BlurConv2d(dim, coarser), nn.GELU(), nn.BatchNorm2d(coarser))
+                lateral = (nn.Conv2d(coarser, dim, kernel_size=1), nn.GELU(), nn.BatchNorm2d(dim))
+                self.add_module(f"transition{i}", nn.Sequential(*transition))
+                self.add_module(f"lateral{i}", nn.Sequential(*lateral))
+                self.add_module(f"fpn{i}", nn.Sequential(*_mixer(dim, kernel_size)))
+            if num_clusters[i - 1] > 0:
+                self.add_module(f"to_clusters{i}", nn.Conv2d(dim, num_clusters[i - 1], kernel_size=1))
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor | None], list[Tensor]]:
+        """Return assignments (B, M, N) and bottom-up maps (B, C, H, W) of each stage, from the stem's map."""
+        last = len(self.num_clusters)
+        features = []
+        for i in range(1, last + 1):
+            x = self.get_submodule(f"block{i}")(x)
+            features.append(x)
+            if i < last:
+                x = self.get_submodule(f"transition{i}")(x)
+        assignments: list[Tensor | None] = [None] * last
+        for i in range(last, 0, -1):
+            if i < last:
+                fine = features[i - 1]
+                x = F.interpolate(x, size=fine.shape[2:], mode="bilinear", align_corners=False)
+                x = self.get_submodule(f"fpn{i}")(fine + self.get_submodule(f"lateral{i}")(x))
+            if self.num_clusters[i - 1] > 0:
+                logits = self.get_submodule(f"to_clusters{i}")(x)
+                assignments[i - 1] = logits.flatten(2).softmax(dim=-1)
+        return assignments, features
+
+
+class PaCaViT(nn.Module):
+    """The PaCa-ViT backbone with its classifier.
+
+    Any image size of at least 32 × 32 works; there is no position embedding.
+
+    Args:
+        in_chans: channels of the image.
+        num_classes: classes of the head; 0 for none.
+        global_pool: ``avg``, or an empty string for none.
+        embed_dims, depths, num_heads, mlp_ratios: one value a stage.
+        num_clusters: M of each stage; 0 is plain attention between patches.
+        clustering: ``conv``, ``mlp`` or ``linear``; unused with a teacher.
+        clustering_mode: ``stage`` computes the assignment in a stage's first block and reuses it in the later ones,
+            ``block`` computes one in every block.
+        clustering_kernel_size: of the depth-wise convolutions that cluster.
+        teacher_depths: depths of the ConvMixer clustering teacher; none without one.
+        drop_rate: dropout before the classifier.
+        proj_drop_rate, attn_drop_rate: dropout in the blocks.
+        drop_path_rate: stochastic depth of the last block, growing linearly over all blocks from 0.
+        img_size: accepted, as timm's callers pass it, and without effect.
+
+    Raises:
+        ValueError: a value out of its range, or sequences of other lengths than the stages.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: Literal["avg", ""] = "avg",
+        embed_dims: Sequence[int] = (96, 192, 320, 384),
+        depths: Sequence[int] = (2, 2, 4, 2),
+        num_heads: Sequence[int] = (2, 4, 8, 16),
+        mlp_ratios: Sequence[float] = (4.0, 4.0, 4.0, 4.0),
+        num_clusters: Sequence[int] = (100, 100, 100, 0),
+        clustering: Literal["conv", "mlp", "linear"] = "conv",
+        clustering_mode: Literal["stage", "block"] = "stage",
+        clustering_kernel_size: int = 7,
+        teacher_depths: Sequence[int] | None = None,
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        img_size: int | tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        lengths = {len(v) for v in (embed_dims, depths, num_heads, mlp_ratios, num_clusters)}
+        if len(lengths) != 1 or min(num_clusters) < 0:
+            raise ValueError(
+                "embed_dims, depths, num_heads, mlp_ratios and num_clusters take one value a stage"
+            )
+        if clustering_mode not in ("stage", "block"):
+            raise ValueError(f"clustering_mode={clustering_mode!r}: expected 'stage' or 'block'")
+        self.in_chans = in_chans
+        self.num_classes = num_classes
+        self.global_pool = _checked_pool(global_pool)
+        self.num_stages = len(depths)
+        self.num_clusters = tuple(num_clusters)
+        self.grad_checkpointing = False
+        self.num_features = self.head_hidden_size = embed_dims[-1]
+        self.feature_info = [
+            {"num_chs": dim, "reduction": 4 * 2**i, "module": f"norm{i + 1}"}
+            for i, dim in enumerate(embed_dims)
+        ]
+
+        stem = nn.Sequential(
+            _halving(in_chans, embed_dims[0] // 2), _halving(embed_dims[0] // 2, embed_dims[0])
+        )
+        self.patch_embed = PatchEmbed(stem, embed_dims[0])
+        if teacher_depths is not None:
+            self.paca_teacher = ConvMixerTeacher(
+                embed_dims, teacher_depths, num_clusters, clustering_kernel_size
+            )
+        self.has_teacher = teacher_depths is not None
+
+        drop_paths = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        for i, (dim, depth, clusters) in enumerate(zip(embed_dims, depths, num_clusters, strict=True)):
+            if i > 0:
+                self.add_module(f"transition{i}", PatchEmbed(_halving(embed_dims[i - 1], dim), dim))
+            blocks = nn.ModuleList()
+            for j in range(depth):
+                own = clusters > 0 and not self.has_teacher and (j == 0 or clustering_mode == "block")
+                module = create_clustering(clustering, dim, clusters, clustering_kernel_size) if own else None
+                blocks.append(
+                    Block(
+                        dim,
+                        num_heads[i],
+                        mlp_ratios[i],
+                        clusters,
+                        module,
+                        drop_path=drop_paths[i][j],
+                        proj_drop=proj_drop_rate,
+                        attn_drop=attn_drop_rate,
+                    )
+                )
+            self.add_module(f"stage{i + 1}", blocks)
+            self.add_module(f"norm{i + 1}", nn.LayerNorm(dim, eps=NORM_EPS))
+
+        self.head_drop = nn.Dropout(drop_rate)
+        self.head = nn.Linear(embed_dims[-1], num_classes) if num_classes > 0 else nn.Identity()
+        self.apply(_init_weights)
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Return names that weight decay skips beyond vectors: none."""
+        return set()
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return patterns that group parameters by depth, for layer-wise learning rates."""
+        if coarse:
+            blocks: Any = [(r"^(?:stage|transition|norm)(\d+)", None)]
+        else:
+            blocks = [
+                (r"^stage(\d+)\.(\d+)", None),
+                (r"^transition(\d+)", (0,)),
+                (r"^norm(\d+)", (99999,)),
+            ]
+        return {"stem": r"^patch_embed|^paca_teacher", "blocks": blocks}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of keeping its activations."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier; 0 classes leave none."""
+        self.num_classes = num_classes
+        if global_pool is not None:
+            self.global_pool = _checked_pool(global_pool)
+        weight = self.patch_embed.norm.weight
+        self.head = nn.Identity()
+        if num_classes > 0:
+            self.head = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
+            _init_weights(self.head)
+        self.head.train(self.training)
+
+    def stage_tokens(
+        self, x: Tensor, last: int | None = None
+    ) -> list[tuple[Tensor, tuple[int, int], Tensor | None]]:
+        """Run the stages on images (B, C_in, H, W).
+
+        Returns:
+            For each stage up to ``last``: its normed tokens (B, N, C), its grid (H, W), and the assignment (B, M, N)
+            of its first block, or None where M = 0.
+        """
+        x, size = self.patch_embed(x)
+        taught: list[Tensor | None] = [None] * self.num_stages
+        teacher_maps: list[Tensor] = []
+        if self.has_teacher:
+            taught, teacher_maps = self.paca_teacher(to_map(x, size))
+        outputs = []
+        for i in range(self.num_stages if last is None else last + 1):
+            if i > 0:
+                x, size = self.get_submodule(f"transition{i}")(to_map(x, size))
+            assignment, first = taught[i], taught[i]
+            for j, block in enumerate(self.get_submodule(f"stage{i + 1}")):
+                if self.grad_checkpointing and not torch.jit.is_scripting():
+                    x, assignment = checkpoint(block, x, size, assignment)
+                else:
+                    x, assignment = block(x, size, assignment)
+                first = assignment if j == 0 else first
+            if self.has_teacher:
+                x = x + to_tokens(teacher_maps[i])
+            x = self.get_submodule(f"norm{i + 1}")(x)
+            outputs.append((x, size, first))
+        return outputs
+
+    def cluster_outputs(self) -> list[str]:
+        """Return the names of the layers whose size is the number of clusters, which a dense task starts anew."""
+        names = [
+            f"{name}.clustering.{len(m.clustering) - 1}" for name, m in self.named_modules() if _clusters(m)
+        ]
+        return names + [
+            name for name, _ in self.named_modules() if name.startswith("paca_teacher.to_clusters")
+        ]
+
+    def assignments(self, x: Tensor) -> list[Tensor | None]:
+        """Return each stage's assignment as maps (B, M, H, W) that sum to one over the patches.
+
+        None stands for a stage without clusters. In block-wise mode it is the first block's.
+        """
+        return [None if z is None else z.unflatten(2, size) for _, size, z in self.stage_tokens(x)]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return stage outputs, normed as they are for the next stage whatever ``norm`` says.
+
+        Args:
+            x: images (B, C_in, H, W).
+            indices: stages to take: the last n if an int, all if None.
+            norm: without effect, see above.
+            stop_early: do not run stages after the last one taken.
+            output_fmt: ``NCHW`` maps or ``NLC`` tokens.
+            intermediates_only: leave out the final features.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"output_fmt={output_fmt!r}: expected 'NCHW' or 'NLC'")
+        take, last = feature_take_indices(self.num_stages, indices)
+        outputs = self.stage_tokens(x, last if stop_early else None)
+        shaped = [tokens if output_fmt == "NLC" else to_map(tokens, size) for tokens, size, _ in outputs]
+        intermediates = [shaped[i] for i in range(len(shaped)) if i in take]
+        if intermediates_only:
+            return intermediates
+        final, size, _ = outputs[-1]
+        return to_map(final, size), intermediates
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last one that ``indices`` names, and the classifier."""
+        take, last = feature_take_indices(self.num_stages, indices)
+        for i in range(last + 1, self.num_stages):
+            for name in (f"transition{i}", f"stage{i + 1}", f"norm{i + 1}"):
+                delattr(self, name)
+        pruned = last + 1 < self.num_stages
+        self.num_stages = last + 1
+        self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        if prune_head or pruned:
+            self.reset_classifier(0)
+        return take
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last stage's normed map (B, C, H / 32, W / 32) of images (B, C_in, H, W)."""
+        tokens, size, _ = self.stage_tokens(x)[-1]
+        return to_map(tokens, size)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (B, classes) of the last map, or the pooled features (B, C) before them."""
+        if self.global_pool:
+            x = x.mean(dim=(2, 3))
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, classes) of images (B, C_in, H, W)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _checked_pool(global_pool: str) -> str:
+    if global_pool not in ("avg", ""):
+        raise ValueError(f"global_pool={global_pool!r}: expected 'avg' or ''")
+    return global_pool
+
+
+def _clusters(module: nn.Module) -> bool:
+    return isinstance(module, (ConvClustering, TokenClustering))
+
+
+def _init_weights(module: nn.Module) -> None:
+    """Initialise as the published code: truncated normal linears, fan-out normal convolutions."""
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Return the backbone's weights of a checkpoint as published, under the keys of :class:`PaCaViT`.
+
+    Unwraps the usual containers and strips the prefixes of data-parallel training and of dense models.
+    """
+    for wrapper in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(state_dict.get(wrapper), dict):
+            state_dict = state_dict[wrapper]
+            break
+    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    if any(key.startswith("backbone.") for key in state_dict):
+        return {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
+    return state_dict
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "test": {"embed_dims": (32, 64, 96, 128), "depths": (1, 2, 2, 1), "num_heads": (1, 2, 3, 4)},
+    "tiny": {"embed_dims": (96, 192, 320, 384), "depths": (2, 2, 4, 2)},
+    "small": {"embed_dims": (96, 192, 320, 384), "depths": (3, 3, 10, 3)},
+    "base": {"embed_dims": (96, 192, 384, 512), "depths": (3, 3, 18, 3)},
+}
+_TEACHERS: dict[str, dict[str, Any]] = {
+    "tiny": {"depths": (2, 2, 2, 2), "teacher_depths": (2, 2, 2, 2)},
+    "small": {"depths": (3, 3, 7, 3), "teacher_depths": (2, 2, 2, 2)},
+    "base": {"depths": (3, 3, 16, 3), "teacher_depths": (2, 2, 4, 2)},
+}
+
+
+def _conv(size: str, *num_clusters: int, **kwargs: Any) -> dict[str, Any]:
+    return {**_SIZES[size], "num_clusters": num_clusters, **kwargs}
+
+
+def _teacher(size: str) -> dict[str, Any]:
+    return {**_SIZES[size], **_TEACHERS[size], "num_clusters": (100, 100, 100, 100)}
+
+
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "test_pacavit": _conv("test", 16, 16, 16, 0),
+    "pacavit_tiny_p2cconv_100_0": _conv("tiny", 100, 100, 100, 0),
+    "pacavit_small_p2cconv_100_0": _conv("small", 100, 100, 100, 0),
+    "pacavit_base_p2cconv_100_0": _conv("base", 100, 100, 100, 0),
+    "pacavit_small_p2cmlp_100_0": _conv("small", 100, 100, 100, 0, clustering="mlp"),
+    "pacavit_small_p2cconv_2_0": _conv("small", 2, 2, 2, 0),
+    "pacavit_small_p2cconv_49_0": _conv("small", 49, 49, 49, 0),
+    "pacavit_small_p2cconv_49_100": _conv("small", 49, 64, 81, 100),
+    "pacavit_small_p2cconv_100_49": _conv("small", 100, 81, 64, 49),
+    "pacavit_small_p2cconv_100": _conv("small", 100, 100, 100, 100),
+    "pacavit_small_p2cconv_100_blockwise": _conv("small", 100, 100, 100, 100, clustering_mode="block"),
+    "pacavit_convmixer_tiny_100": _teacher("tiny"),
+    "pacavit_convmixer_small_100": _teacher("small"),
+    "pacavit_convmixer_base_100": _teacher("base"),
+}
+
+
+def variant_config(name: str) -> dict[str, Any]:
+    """Return the constructor's keywords of a registered variant, a new dictionary at each call.
+
+    Raises:
+        PacavitError: no such variant.
+    """
+    if name not in _VARIANTS:
+        near = get_close_matches(name, _VARIANTS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(_VARIANTS)}"
+        raise PacavitError(f"variant {name!r}: not a registered model; {hint}")
+    return deepcopy(_VARIANTS[name])
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "patch_embed.proj.0",
+        "classifier": "head",
+        "fixed_input_size": False,
+        "license": "mit",
+        "paper_name": "PaCa-ViT: Learning Patch-to-Cluster Attention in Vision Transformers",
+        "paper_ids": "arXiv:2203.11987",
+        "origin_url": "https://github.com/iVMCL/PaCaViT",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        **{f"{name}.untrained": _cfg() for name in _VARIANTS if name != "test_pacavit"},
+        "test_pacavit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2)),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    return build_model_with_cfg(
+        PaCaViT,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"out_indices": kwargs.pop("out_indices", (0, 1, 2, 3)), "feature_cls": "getter"},
+        **{**variant_config(variant), **kwargs},
+    )
+
+
+@register_model
+def test_pacavit(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Miniature for tests and for the whole pipeline on digits."""
+    return _create("test_pacavit", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_tiny_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Tiny, convolutional clustering."""
+    return _create("pacavit_tiny_p2cconv_100_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Small, convolutional clustering."""
+    return _create("pacavit_small_p2cconv_100_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_base_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Base, convolutional clustering."""
+    return _create("pacavit_base_p2cconv_100_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cmlp_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Small, MLP clustering."""
+    return _create("pacavit_small_p2cmlp_100_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_2_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: 2 clusters."""
+    return _create("pacavit_small_p2cconv_2_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_49_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: 49 clusters."""
+    return _create("pacavit_small_p2cconv_49_0", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_49_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: clusters growing from 49 to 100."""
+    return _create("pacavit_small_p2cconv_49_100", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_100_49(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: clusters falling from 100 to 49."""
+    return _create("pacavit_small_p2cconv_100_49", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: clusters in all four stages."""
+    return _create("pacavit_small_p2cconv_100", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_small_p2cconv_100_blockwise(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """Ablation: every block clusters by itself."""
+    return _create("pacavit_small_p2cconv_100_blockwise", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_convmixer_tiny_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Tiny with the clustering teacher."""
+    return _create("pacavit_convmixer_tiny_100", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_convmixer_small_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Small with the clustering teacher."""
+    return _create("pacavit_convmixer_small_100", pretrained, **kwargs)
+
+
+@register_model
+def pacavit_convmixer_base_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+    """PaCa-Base with the clustering teacher."""
+    return _create("pacavit_convmixer_base_100", pretrained, **kwargs)
