@@ -1,0 +1,124 @@
+"""Operators of mmcv from torchvision.
+
+mmcv's compiled operators cannot be built against current torch, and ``mmcv-lite`` comes without them. Mask R-CNN,
+UPerNet and the PaCa head need only ``nms`` and ``roi_align``; this puts a module in place of ``mmcv._ext`` that
+has them. A compiled mmcv is left alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import torch
+import torchvision
+from torch import Tensor
+
+NAME = "mmcv._ext"
+
+
+class OperatorAdapter(ModuleType):
+    """Stands for the extension module; an operator that it lacks says so when it is called."""
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*args: object, **kwargs: object) -> None:
+            raise NotImplementedError(
+                f"mmcv operator {name!r} is not available with mmcv-lite; install mmcv with its compiled operators"
+            )
+
+        return missing
+
+
+def install() -> None:
+    """Put the adapter in place of mmcv's extension, unless there is a compiled one or the adapter already."""
+    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
+        return
+    adapter = OperatorAdapter(NAME, __doc__)
+    adapter.__spec__ = ModuleSpec(NAME, loader=None)
+    adapter.nms = nms
+    adapter.roi_align_forward = roi_align_forward
+    adapter.roi_align_backward = roi_align_backward
+    sys.modules[NAME] = adapter
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return indices of the boxes that non-maximum suppression keeps, by falling score.
+
+    Args:
+        boxes: (n, 4) as x1, y1, x2, y2.
+        scores: (n,).
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        offset: 1 counts the last pixel into a box, as old detectors do.
+    """
+    far_corner = torch.tensor([0, 0, offset, offset], device=boxes.device)
+    return torchvision.ops.nms(boxes.float() + far_corner, scores.float(), iou_threshold)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Pool the regions (n, 5) of maps (B, C, H, W) into ``output`` (n, C, aligned_height, aligned_width)."""
+    _refuse_max(pool_mode)
+    dtype = _computed_in(input)
+    size = (aligned_height, aligned_width)
+    pooled = torchvision.ops.roi_align(
+        input.to(dtype), rois.to(dtype), size, spatial_scale, sampling_ratio, aligned
+    )
+    output.copy_(pooled)
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Spread the gradient of the pooled regions over ``grad_input`` (B, C, H, W)."""
+    _refuse_max(pool_mode)
+    dtype = _computed_in(grad_output)
+    gradient = torch.ops.torchvision._roi_align_backward(
+        grad_output.to(dtype),
+        rois.to(dtype),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
+    grad_input.copy_(gradient)
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    """Return single precision, or double for doubles: torchvision has no bf16, and wants maps and regions alike."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _refuse_max(pool_mode: int) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError("roi_align with pool_mode 'max' is not available with mmcv-lite; use 'avg'")

@@ -1,0 +1,89 @@
+"""The PaCa segmentation head: pixels attend to clusters, one cluster a class (paper, section on dense prediction)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
+from mmengine.registry import MODELS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.utils import SampleList
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class _ChannelsFirst(nn.Module):
+    """Tokens (B, M, C) as a map (B, C, M, 1), which every batch norm takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2).unsqueeze(3)
+
+
+@MODELS.register_module()
+class PaCaHead(BaseDecodeHead):
+    """Segments by single-head attention of pixels to one cluster a class.
+
+    Takes the four stage maps. The loss of the cluster logits, against the same labels, is added with a weight.
+
+    Args:
+        cluster_loss_weight: of the loss on the cluster logits.
+        kwargs: of mmsegmentation's ``BaseDecodeHead``.
+    """
+
+    def __init__(self, cluster_loss_weight: float = 0.4, **kwargs: Any) -> None:
+        super().__init__(input_transform="multiple_select", **kwargs)
+        self.cluster_loss_weight = cluster_loss_weight
+        width = self.channels * len(self.in_channels)
+        self.convs = nn.ModuleList(self._conv(channels, self.channels) for channels in self.in_channels)
+        self.q = nn.Sequential(self._conv(width, self.channels))
+        self.clustering = nn.Sequential(
+            self._conv(width, self.channels), nn.Conv2d(self.channels, self.num_classes, kernel_size=1)
+        )
+        self.k = self._linear(width, self.channels)
+        self.v = self._linear(width, self.channels)
+        self.proj = self._conv(self.channels, self.channels)
+
+    def forward_with_clusters(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits and cluster logits, both (B, classes, H / 4, W / 4), of the four stage maps."""
+        maps = [conv(x) for conv, x in zip(self.convs, self._transform_inputs(inputs), strict=True)]
+        size = maps[0].shape[2:]
+        x = torch.cat(
+            [F.interpolate(m, size=size, mode="bilinear", align_corners=self.align_corners) for m in maps],
+            dim=1,
+        )
+        cluster_logits = self.clustering(x)
+        assignment = cluster_logits.flatten(2).softmax(dim=-1)
+        clusters = assignment @ x.flatten(2).transpose(1, 2)
+        q = self.q(x).flatten(2).transpose(1, 2)
+        k = self.k(clusters).squeeze(3).transpose(1, 2)
+        v = self.v(clusters).squeeze(3).transpose(1, 2)
+        # One head, and no division by the root of its width, as published.
+        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+        attended = attended.transpose(1, 2).unflatten(2, size)
+        return self.cls_seg(self.proj(attended)), cluster_logits
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """Return logits (B, classes, H / 4, W / 4)."""
+        return self.forward_with_clusters(inputs)[0]
+
+    def loss(
+        self, inputs: list[Tensor], batch_data_samples: SampleList, train_cfg: dict
+    ) -> dict[str, Tensor]:
+        """Return the loss of the logits, and that of the cluster logits by its weight."""
+        logits, cluster_logits = self.forward_with_clusters(inputs)
+        losses = self.loss_by_feat(logits, batch_data_samples)
+        on_clusters = self.loss_by_feat(cluster_logits, batch_data_samples)
+        losses["loss_clusters"] = self.cluster_loss_weight * on_clusters["loss_ce"]
+        return losses
+
+    def _conv(self, in_channels: int, out_channels: int) -> ConvModule:
+        return ConvModule(
+            in_channels, out_channels, kernel_size=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg
+        )
+
+    def _linear(self, in_channels: int, out_channels: int) -> nn.Sequential:
+        norm = build_norm_layer(self.norm_cfg, out_channels)[1]
+        return nn.Sequential(
+            nn.Linear(in_channels, out_channels), _ChannelsFirst(), norm, build_activation_layer(self.act_cfg)
+        )
