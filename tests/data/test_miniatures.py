@@ -1,0 +1,337 @@
+"""The miniatures: real digits, official layouts, the same bytes for a seed, and preparation that trusts nothing."""
+
+import io
+import json
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pacavit import params, paths, stages
+from pacavit.data import ade20k, archives, coco, digits, imagenet
+from pacavit.errors import PacavitError
+from pacavit.files import sha256
+from pacavit.tracking import Run
+
+MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
+
+
+@pytest.fixture
+def make_job(project):
+    """A function that returns a job of a data stage, with few pictures."""
+    given = params.load("mini")
+
+    def make(stage: str, **changed) -> stages.Job:
+        dataset = stage.split("_")[1]
+        section = getattr(given.data, dataset)
+        source = section.archives.model_copy(update={"train_images": 40, "val_images": 12, **changed})
+        data = given.data.model_copy(update={dataset: section.model_copy(update={"archives": source})})
+        pages = {**vars(given), "data": data}
+        spec = stages.STAGES[stage]
+        return stages.Job(
+            stage=stage,
+            scale="mini",
+            names={},
+            params=params.Params(**pages),
+            inputs={name: paths.path(p, scale="mini") for name, p in spec.inputs.items()},
+            outputs={name: paths.path(p, scale="mini") for name, p in spec.outputs.items()},
+            fingerprint="test",
+            work=project / "work",
+            run=Run(None),
+        )
+
+    return make
+
+
+@pytest.fixture
+def prepared(make_job):
+    """A function that makes and prepares a data set and returns its folder."""
+
+    def prepare(dataset: str, **changed) -> Path:
+        MODULES[dataset].archives(make_job(f"archives_{dataset}", **changed))
+        job = make_job(f"prepare_{dataset}", **changed)
+        MODULES[dataset].prepare(job)
+        return job.outputs["data"]
+
+    return prepare
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("dataset", MODULES)
+def test_a_seed_gives_the_same_bytes_and_another_seed_others(prepared, dataset):
+    folder = prepared(dataset)
+    archive = folder.parent / "archives" / dataset
+    first = hashes(archive), hashes(folder)
+    prepared(dataset)
+    assert (hashes(archive), hashes(folder)) == first
+    prepared(dataset, seed=1)
+    assert hashes(archive) != first[0]
+
+
+@pytest.mark.parametrize("dataset", MODULES)
+def test_the_manifest_tells_every_file(prepared, dataset):
+    folder = prepared(dataset)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"] == {"train": 40, "val": 12}
+    assert manifest["files"] == {
+        name: value for name, value in hashes(folder).items() if name != "manifest.json"
+    }
+
+
+def test_training_and_validation_share_no_source_digit():
+    train, val = (digits.source_digits(split, 0)[0].reshape(-1, 64) for split in ("train", "val"))
+    assert len(train) + len(val) == 1797
+    known = {ink.tobytes() for ink in train}
+    # A few of the 1,797 digits are pixel by pixel alike; those that are one and the same never are in both.
+    assert sum(ink.tobytes() in known for ink in val) == 0
+
+
+def test_imagenet_reads_what_the_archives_hold(prepared):
+    root = prepared("imagenet")
+    for split, count in (("train", 40), ("val", 12)):
+        images = pickle.loads(pickle.dumps(imagenet.ImageNetShards(root, split)))
+        assert len(images) == count
+        assert all(image.mode == "RGB" for image, _ in images)
+    train = imagenet.ImageNetShards(root, "train")
+    assert train.classes == list("0123456789")
+    for i in range(40):
+        name, label = train.name(i), train[i][1]
+        number = int(name.rsplit("_")[-1].split(".")[0])
+        assert digits.digit_picture("train", 0, number)[1] == label == int(name[1:9])
+    val = imagenet.ImageNetShards(root, "val")
+    assert [val[i][1] for i in range(12)] == [digits.digit_picture("val", 0, i)[1] for i in range(12)]
+
+
+def test_imagenet_is_read_by_workers(prepared):
+    images = imagenet.ImageNetShards(prepared("imagenet"), "val")
+    loader = DataLoader(images, batch_size=None, num_workers=2)
+    assert [label for _, label in loader] == [images[i][1] for i in range(12)]
+
+
+def test_ilsvrcs_own_numbers_are_not_in_the_order_of_the_classes(prepared):
+    devkit = prepared("imagenet").parent / "archives/imagenet/ILSVRC2012_devkit_t12.tar.gz"
+    with tarfile.open(devkit) as archive:
+        text = archive.extractfile("ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt").read()
+    labels = [digits.digit_picture("val", 0, i)[1] for i in range(12)]
+    assert [int(line) for line in text.split()] != [label + 1 for label in labels]
+
+
+def test_odd_images_are_among_the_others():
+    modes = {
+        Image.open(io.BytesIO(digits.encode(np.zeros((8, 8, 3), np.uint8), digits.generator(0, 2, i)))).mode
+        for i in range(100)
+    }
+    assert modes == {"RGB", "L", "CMYK"}
+    assert Image.open(io.BytesIO(imagenet._encoded(np.zeros((8, 8, 3), np.uint8), 0, 0))).format == "PNG"
+
+
+def test_coco_has_crowds_empty_images_and_gaps_between_categories(prepared):
+    from pycocotools.coco import COCO
+
+    truth = COCO(str(coco.annotation_file(prepared("coco", train_images=80), "train")))
+    assert len(truth.getCatIds()) == 10 < max(truth.getCatIds())
+    with_objects = {a["image_id"] for a in truth.anns.values()}
+    assert set(truth.getImgIds()) - with_objects
+    crowds = [a for a in truth.anns.values() if a["iscrowd"]]
+    assert crowds
+    assert all(isinstance(a["segmentation"]["counts"], list) for a in crowds)
+    for annotation in truth.anns.values():
+        assert truth.annToMask(annotation).sum() == pytest.approx(annotation["area"])
+
+
+def test_run_lengths_of_a_crowd_are_the_mask():
+    from pycocotools import mask as rle
+
+    masks = [np.random.default_rng(i).random((5, 7)) > 0.5 for i in range(20)] + [np.ones((5, 7), bool)]
+    for mask in masks:
+        packed = rle.frPyObjects(coco._crowd_rle(mask), *mask.shape)
+        assert np.array_equal(rle.decode(packed).astype(bool), mask)
+
+
+def test_ade20k_has_digits_textures_and_unlabelled_pixels(prepared):
+    root = prepared("ade20k")
+    labels = {int(v) for path in root.glob("annotations/training/*.png") for v in np.unique(Image.open(path))}
+    assert 0 in labels
+    assert labels <= set(range(15))
+    assert {11, 12, 13, 14} <= labels
+    assert json.loads((root / "manifest.json").read_text())["classes"] == [*digits.CLASSES, *digits.TEXTURES]
+
+
+def rewrite(path: Path, change) -> None:
+    """Write a zip archive again with ``change(name, content)`` for each member; None leaves it out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            new = change(name, content)
+            if new is not None:
+                archive.writestr(name, new)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change_annotations(path: Path, change) -> None:
+    def edit(name, content):
+        if "val" not in name:
+            return content
+        annotations = json.loads(content)
+        change(annotations)
+        return json.dumps(annotations)
+
+    rewrite(path, edit)
+
+
+DAMAGE = {
+    "cut tar": ("imagenet", "train", cut, "ILSVRC2012_img_train.tar: truncated or corrupt archive"),
+    "cut devkit": ("imagenet", "devkit", cut, "devkit_t12.tar.gz: truncated or corrupt archive"),
+    "cut zip": ("coco", "val", cut, "val2017.zip: truncated or corrupt archive.*run `pacavit archives coco`"),
+    "broken image": (
+        "coco",
+        "val",
+        lambda path: rewrite(path, lambda name, content: content[:200] if "003.jpg" in name else content),
+        "000000000003.jpg: broken image",
+    ),
+    "missing image": (
+        "coco",
+        "val",
+        lambda path: rewrite(path, lambda name, content: None if "003.jpg" in name else content),
+        "image 000000000003.jpg is not in the archive",
+    ),
+    "empty annotations": (
+        "coco",
+        "annotations",
+        lambda path: rewrite(path, lambda name, content: b"" if "val" in name else content),
+        "instances_val2017.json is empty",
+    ),
+    "no annotations in them": (
+        "coco",
+        "annotations",
+        lambda path: change_annotations(path, lambda content: content["annotations"].clear()),
+        "no annotations in it",
+    ),
+    "unknown category": (
+        "coco",
+        "annotations",
+        lambda path: change_annotations(
+            path, lambda content: content["annotations"][0].update(category_id=99)
+        ),
+        "annotation 1 is of an unknown category",
+    ),
+    "unknown class": (
+        "ade20k",
+        "all",
+        lambda path: rewrite(
+            path, lambda name, content: white_png() if "val_00000002.png" in name else content
+        ),
+        "ADE_val_00000002.png has class 255, but there are 14|not one byte a pixel",
+    ),
+    "no label map": (
+        "ade20k",
+        "all",
+        lambda path: rewrite(path, lambda name, content: None if "val_00000002.png" in name else content),
+        "no annotations/validation/ADE_val_00000002.png",
+    ),
+}
+
+
+def white_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (128, 112), 255).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_line_and_leaves_what_was_there(prepared, make_job, damage):
+    dataset, archive, spoil, message = DAMAGE[damage]
+    folder = prepared(dataset)
+    before = hashes(folder)
+    job = make_job(f"prepare_{dataset}")
+    spoil(job.inputs[archive])
+    with pytest.raises(PacavitError, match=message) as caught:
+        MODULES[dataset].prepare(job)
+    assert "\n" not in str(caught.value)
+    assert hashes(folder) == before
+    assert {path.name for path in folder.parent.iterdir()} == {"archives", dataset}
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.jpg", "/outside.jpg", "val2017/../../outside.jpg", "val2017\\outside"]
+)
+def test_no_member_leaves_its_folder(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, b"x")
+    with pytest.raises(PacavitError, match="leads out of its folder"):
+        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archives.add_to_tar(archive, name, b"x")
+    with (
+        tarfile.open(tmp_path / "a.tar") as archive,
+        pytest.raises(PacavitError, match="leads out of its folder"),
+    ):
+        list(archives.tar_files(archive))
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_links_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with (
+        tarfile.open(tmp_path / "a.tar") as archive,
+        pytest.raises(PacavitError, match="is a link or a device"),
+    ):
+        list(archives.tar_files(archive))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        member = zipfile.ZipInfo("link")
+        member.external_attr = 0o120777 << 16
+        archive.writestr(member, "/etc/passwd")
+    with pytest.raises(PacavitError, match="is a link"):
+        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(300 << 20))
+    with pytest.raises(PacavitError, match="refused as a bomb"):
+        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
+    assert not (tmp_path / "in").exists()
+
+
+def test_a_shard_is_closed_at_its_size(prepared, monkeypatch):
+    monkeypatch.setattr(imagenet, "_MEGABYTE", 4096)
+    root = prepared("imagenet")
+    assert len(list(root.glob("train-*.tar"))) > 3
+    train = imagenet.ImageNetShards(root, "train")
+    assert len([train[i] for i in range(len(train))]) == 40
+
+
+def test_archives_of_ones_own_are_linked_or_missed_by_name(make_job, tmp_path):
+    own = params.DataPage.model_validate(
+        {
+            **json.loads(params.load("mini").data.model_dump_json()),
+            "ade20k": {"archives": {"kind": "own", "directory": "mine"}, "prepare": {"max_gigabytes": 1}},
+        }
+    )
+    job = make_job("archives_ade20k")
+    job = stages.Job(**{**vars(job), "params": params.Params(**{**vars(job.params), "data": own})})
+    with pytest.raises(
+        PacavitError, match=r"mine/ADEChallengeData2016\.zip: missing or empty; fetch the official"
+    ):
+        ade20k.archives(job)
+    Path("mine").mkdir()
+    Path("mine/ADEChallengeData2016.zip").write_bytes(b"archive")
+    ade20k.archives(job)
+    assert job.outputs["all"].read_bytes() == b"archive"
