@@ -1,0 +1,198 @@
+"""Tracking: what a job measures goes to local files first; a process of its own hands them to MLflow.
+
+So a server that is slow, down or back again never stops a job and loses no point. :mod:`pacavit.tracking.replay` is
+that process, and what ``pacavit sync`` runs; only it imports MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pacavit.errors import PacavitError
+from pacavit.files import content_hash, write_json
+from pacavit.training.distributed import is_main
+
+METRICS = "metrics.jsonl"
+ARTIFACTS = "artifacts.jsonl"
+INFO = "run.json"
+
+#: ``off`` leaves MLflow out; the files are written all the same.
+SWITCH = "PACAVIT_TRACKING"
+#: How long a finished job waits for its last points to reach MLflow, in seconds.
+PATIENCE = "PACAVIT_TRACKING_PATIENCE"
+
+
+class Run:
+    """What one job measured, kept in its work folder.
+
+    A line of ``metrics.jsonl`` is an object ``{"step": int, "time": float, "metrics": {name: value}}``. A job that
+    goes on after an interruption repeats steps; what is in the file already is not written again.
+
+    Args:
+        folder: where the files are; None keeps nothing, for the ranks that do not report.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._logged = {
+                (record["step"], name)
+                for record in read_lines(folder / METRICS)
+                for name in record["metrics"]
+            }
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append metrics of one step; names hold letters, digits, ``_ - . / `` and spaces only."""
+        if self.folder is None:
+            return
+        new = {name: float(value) for name, value in metrics.items() if (step, name) not in self._logged}
+        if new:
+            _append(self.folder / METRICS, {"step": step, "time": time.time(), "metrics": new})
+            self._logged.update((step, name) for name in new)
+
+    def artifact(self, path: Path) -> None:
+        """Note a file, by its final name, that MLflow shall show with this run."""
+        if self.folder is not None:
+            _append(self.folder / ARTIFACTS, {"path": str(path)})
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return what was logged as ``{"step": …, name: value, …}``, in order of the steps."""
+        steps: dict[int, dict[str, Any]] = {}
+        for record in read_lines(self.folder / METRICS) if self.folder is not None else []:
+            steps.setdefault(record["step"], {"step": record["step"]}).update(record["metrics"])
+        return [steps[step] for step in sorted(steps)]
+
+
+@contextmanager
+def start_run(
+    job: str,
+    scale: str,
+    names: Mapping[str, str | int],
+    values: Mapping[str, Any],
+    fingerprint: str,
+    inputs: Mapping[str, Path],
+    work: Path,
+) -> Iterator[Run]:
+    """Open the run of a job and close it as finished or failed; meanwhile its files go to MLflow.
+
+    Args:
+        job: name of the job, which is the run's.
+        scale, names, values, fingerprint: what tells it from other jobs.
+        inputs: files and prepared folders it reads, whose hashes are noted.
+        work: its work folder.
+
+    Raises:
+        PacavitError: :data:`PATIENCE` is not a number.
+    """
+    if not is_main():
+        yield Run(None)
+        return
+    patience = _patience()
+    run = Run(work)
+    info = {
+        "job": job,
+        "scale": scale,
+        "names": dict(names),
+        "params": dict(values),
+        "fingerprint": fingerprint,
+        "data": {name: content_hash(path) for name, path in inputs.items()},
+        "commit": git_commit(),
+        "command": " ".join(["pacavit", *sys.argv[1:]]),
+        "process": os.getpid(),
+        "start": time.time(),
+        "status": "RUNNING",
+    }
+    write_json(work / INFO, info)
+    child = None if os.environ.get(SWITCH) == "off" else _start_replay(work)
+    status, error = "FAILED", None
+    try:
+        yield run
+        status = "FINISHED"
+    except BaseException as caught:
+        status = "KILLED" if isinstance(caught, KeyboardInterrupt) else "FAILED"
+        error = f"{type(caught).__name__}: {caught}"
+        raise
+    finally:
+        write_json(work / INFO, {**info, "status": status, "error": error, "end": time.time()})
+        if child is not None:
+            _await(child, work, patience)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON-lines file; a line that was cut short by a kill is left out."""
+    if not Path(path).exists():
+        return []
+    records = []
+    for line in Path(path).read_bytes().splitlines():
+        # What a crash left in the line may not even be text.
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
+def git_commit() -> str | None:
+    """Return the commit of the current folder, with ``-dirty`` after edits; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None if result.returncode == 0 else None
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    try:
+        with open(path, "a+b") as file:
+            # After a kill the last line may lack its end.
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            else:
+                torn = False
+            file.write((b"\n" if torn else b"") + json.dumps(record).encode() + b"\n")
+    except OSError as error:
+        raise PacavitError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose a folder you may write to"
+        ) from error
+
+
+def _patience() -> float:
+    given = os.environ.get(PATIENCE, "20")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise PacavitError(f"{PATIENCE}={given}: expected a number of seconds, 0 or more")
+    return seconds
+
+
+def _start_replay(work: Path) -> subprocess.Popen:
+    with open(work / "tracking.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pacavit.tracking.replay", str(work), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+
+def _await(child: subprocess.Popen, work: Path, patience: float) -> None:
+    try:
+        delivered = child.wait(timeout=patience) == 0
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        delivered = False
+    if not delivered:
+        print(
+            f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back", file=sys.stderr
+        )

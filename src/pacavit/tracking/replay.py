@@ -1,0 +1,298 @@
+"""Hands the files of jobs to MLflow: afterwards, or meanwhile as ``python -m pacavit.tracking.replay FOLDER PID``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# A server that does not answer is asked again at the next round, not for minutes at once.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+# A machine without internet would wait for it at every job.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+from pacavit import paths
+from pacavit.errors import PacavitError
+from pacavit.files import write_json
+from pacavit.tracking import ARTIFACTS, INFO, METRICS, read_lines
+
+_STATE = "synced.json"
+_FINGERPRINT = "pacavit.fingerprint"
+_ROUND_SECONDS = 2.0
+#: Between two samples of the machine's load; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL makes it longer for long jobs.
+_SYSTEM_SECONDS = 3
+#: MLflow's own bounds on one request and on the length of a parameter.
+_BATCH, _LONGEST = 500, 500
+
+
+def tracking_uri() -> str:
+    """Return where runs go: as MLflow's own variable says, else the database that ``mlflow ui`` opens by itself."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(paths.TRACKING_DATABASE).resolve()}"
+
+
+def shown_uri() -> str:
+    """Return where runs go as it may be printed and written down: without name and password."""
+    return _without_password(tracking_uri())
+
+
+def open_client() -> MlflowClient:
+    """Return a client, after the database, if it is a local one, has its tables.
+
+    First connections to an empty SQLite database at once break it, so one process at a time makes them.
+    """
+    uri = tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(uri)
+    with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def sync(client: MlflowClient, folder: Path) -> str:
+    """Hand over what MLflow has not got yet of a job; a second call with nothing new does nothing.
+
+    Returns:
+        The run's id.
+    """
+    with FileLock(folder / "sync.lock"):
+        info = json.loads((folder / INFO).read_text())
+        state = _read_state(folder)
+        if state["run"] is not None and _find_run(client, state["run"]) is None:
+            state = _new_state()
+        if state["run"] is None:
+            state["run"] = _open_run(client, info)
+            write_json(folder / _STATE, state)
+        _send_metrics(client, folder, state)
+        _send_artifacts(client, folder, state)
+        _send_status(client, folder, state, info)
+    return state["run"]
+
+
+def sync_all() -> int:
+    """Hand over every job below ``work/``; return how many there are.
+
+    Raises:
+        PacavitError: MLflow does not answer, or a job could not be handed over; the others are all the same.
+    """
+    folders = sorted(path.parent for path in Path("work").glob(f"*/*/{INFO}"))
+    if not folders:
+        return 0
+    try:
+        client = open_client()
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        raise PacavitError(
+            f"{shown_uri()}: MLflow cannot be reached ({_told(error)}); "
+            "start it or correct MLFLOW_TRACKING_URI, then run `pacavit sync` again"
+        ) from error
+    faults = []
+    for folder in folders:
+        try:
+            sync(client, folder)
+        except Exception as error:
+            faults.append(f"{folder} ({_told(error)})")
+    if faults:
+        raise PacavitError(
+            f"{', '.join(faults)}: not handed to MLflow, unlike the other {len(folders) - len(faults)} runs; "
+            "mend or move away what is named, then run `pacavit sync` again"
+        )
+    return len(folders)
+
+
+def follow(folder: Path, process: int) -> bool:
+    """Hand over a job's files as they grow, until it has ended.
+
+    Args:
+        folder: the job's work folder.
+        process: the job's process, whose child this one is.
+
+    Returns:
+        Whether MLflow has got everything.
+    """
+    mlflow.set_tracking_uri(tracking_uri())  # for the monitor
+    client = monitor = None
+    while True:
+        info = json.loads((folder / INFO).read_text())
+        if info["process"] != process:
+            return False  # the job was killed, and its next attempt has a follower of its own
+        running = info["status"] == "RUNNING"
+        if running and os.getppid() != process:
+            write_json(folder / INFO, {**info, "status": "KILLED", "error": None, "end": time.time()})
+            continue
+        try:
+            client = client or open_client()
+            run = sync(client, folder)
+            if running and not _is_monitored():
+                monitor = SystemMetricsMonitor(run, sampling_interval=_SYSTEM_SECONDS, resume_logging=True)
+                monitor.start()
+        except Exception as error:
+            # Whatever MLflow raises, the files stay, and the next round tries again.
+            print(f"{time.strftime('%H:%M:%S')} {_told(error)}", flush=True)
+            if not running:
+                return False
+        if not running:
+            break
+        _sleep_while_running(folder, process)
+    if monitor is not None:
+        monitor.finish()
+    return True
+
+
+def _is_monitored() -> bool:
+    """Return whether MLflow's monitor is at work: it ends by itself when the server is away."""
+    return any(thread.name == "SystemMetricsMonitor" for thread in threading.enumerate())
+
+
+def _sleep_while_running(folder: Path, parent: int) -> None:
+    """Wait a round, or less if the job ends."""
+    seen = (folder / INFO).stat().st_mtime_ns
+    end = time.monotonic() + _ROUND_SECONDS
+    while time.monotonic() < end and os.getppid() == parent and (folder / INFO).stat().st_mtime_ns == seen:
+        time.sleep(0.1)
+
+
+def _new_state() -> dict[str, Any]:
+    return {"uri": shown_uri(), "run": None, "metrics": 0, "artifacts": [], "status": None}
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """Return how far MLflow is; another server than last time begins anew."""
+    new = _new_state()
+    try:
+        old = json.loads((folder / _STATE).read_text())
+    except (FileNotFoundError, ValueError):
+        return new
+    return old if old.keys() == new.keys() and old["uri"] == new["uri"] else new
+
+
+def _find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, unless MLflow has it no more or in its bin."""
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
+
+
+def _open_run(client: MlflowClient, info: Mapping[str, Any]) -> str:
+    """Return the job's run, with its parameters: the one with its fingerprint, or a new one."""
+    name = f"pacavit-{info['scale']}"
+    with FileLock(Path("work") / f"{name}.lock"):
+        experiment = client.get_experiment_by_name(name)
+        number = experiment.experiment_id if experiment else client.create_experiment(name)
+    wanted = f"tags.`{_FINGERPRINT}` = '{info['fingerprint']}' and tags.job = '{info['job']}'"
+    found = client.search_runs([number], wanted, max_results=1)
+    # The fingerprint comes with the run, so that a kill in between leaves none that is not found again.
+    run = (
+        found[0]
+        if found
+        else client.create_run(number, _milliseconds(info["start"]), _tags(info), run_name=info["job"])
+    )
+    params = [
+        Param(key, str(value)[:_LONGEST])
+        for key, value in _flat(info["params"])
+        if key not in run.data.params
+    ]
+    for first in range(0, len(params), 100):
+        client.log_batch(run.info.run_id, params=params[first : first + 100])
+    return run.info.run_id
+
+
+def _send_metrics(client: MlflowClient, folder: Path, state: dict[str, Any]) -> None:
+    records = read_lines(folder / METRICS)
+    new = records[state["metrics"] :]
+    for first in range(0, len(new), 20):
+        chunk = new[first : first + 20]
+        points = [
+            Metric(name.replace("@", "_at_"), value, _milliseconds(record["time"]), record["step"])
+            for record in chunk
+            for name, value in record["metrics"].items()
+        ]
+        for begin in range(0, len(points), _BATCH):
+            client.log_batch(state["run"], metrics=points[begin : begin + _BATCH])
+        state["metrics"] += len(chunk)
+        write_json(folder / _STATE, state)
+
+
+def _send_artifacts(client: MlflowClient, folder: Path, state: dict[str, Any]) -> None:
+    for record in read_lines(folder / ARTIFACTS):
+        path = Path(record["path"])
+        # A file that was written again is sent again.
+        known = [str(path), path.stat().st_mtime_ns] if path.exists() else None
+        if known is not None and known not in state["artifacts"]:
+            client.log_artifact(state["run"], str(path))
+            state["artifacts"].append(known)
+            write_json(folder / _STATE, state)
+
+
+def _send_status(client: MlflowClient, folder: Path, state: dict[str, Any], info: Mapping[str, Any]) -> None:
+    status = [info["status"], info["start"]]
+    if state["status"] == status:
+        return
+    # A later attempt may be of another commit, and gets over an earlier one's error.
+    error = {"error": info["error"][:_LONGEST]} if info.get("error") else {}
+    tags = {**_tags(info), **error}
+    client.log_batch(state["run"], tags=[RunTag(key, value) for key, value in tags.items()])
+    if not error and "error" in client.get_run(state["run"]).data.tags:
+        client.delete_tag(state["run"], "error")
+    if info["status"] == "RUNNING":
+        client.update_run(state["run"], status="RUNNING")
+    else:
+        client.set_terminated(state["run"], info["status"], _milliseconds(info["end"]))
+    state["status"] = status
+    write_json(folder / _STATE, state)
+
+
+def _tags(info: Mapping[str, Any]) -> dict[str, str]:
+    stage = info["job"].split("@")[0]
+    data = {f"data.{name}": digest for name, digest in info["data"].items()}
+    commit = {"mlflow.source.git.commit": info["commit"]} if info["commit"] else {}
+    common = {"job": info["job"], "stage": stage, "scale": info["scale"], _FINGERPRINT: info["fingerprint"]}
+    tags = {**common, **info["names"], **data, **commit, "mlflow.source.name": info["command"]}
+    return {key: str(value) for key, value in tags.items()}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key.replace(':', '.')}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _told(error: Exception) -> str:
+    return _without_password(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/\s]*@", "//", text)
+
+
+if __name__ == "__main__":
+    delivered = follow(Path(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.flush()
+    # The job waits for this process, and taking MLflow's modules down takes a part of a second.
+    os._exit(0 if delivered else 1)

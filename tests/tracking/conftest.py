@@ -1,0 +1,38 @@
+"""A job to track, in a project of its own where MLflow is at its default place."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pacavit import tracking
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """The work folder of a job; nothing goes to MLflow by itself."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MLFLOW")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(tracking.SWITCH, "off")
+    Path("data.txt").write_text("data")
+    return Path("work/pretrain/f00d")
+
+
+@pytest.fixture
+def job(work):
+    """Open the run of the job, or of one that differs from it by the given arguments."""
+
+    def start(**changed):
+        described = {
+            "job": "pretrain@v-0",
+            "scale": "mini",
+            "names": {"variant": "v", "seed": 0},
+            "values": {"pretrain:recipe": {"lr": 0.1, "betas": [0.9, 0.99]}},
+            "fingerprint": "f00d",
+            "inputs": {"data": Path("data.txt")},
+            "work": work,
+        }
+        return tracking.start_run(**{**described, **changed})
+
+    return start
