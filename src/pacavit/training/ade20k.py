@@ -1,0 +1,74 @@
+"""Semantic segmentation on ADE20K, from a pretrained variant, with the PaCa head or UPerNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pacavit.evaluation.ade20k import measure, segmentation_loader
+from pacavit.models import PaCaViT, variant_config
+from pacavit.openmmlab import datasets, models
+from pacavit.openmmlab.runner import FineTuning
+from pacavit.openmmlab.runner import finetune as run
+from pacavit.params.ade20k import PacaHeadParams
+from pacavit.stages import Job
+from pacavit.training.distributed import is_main, process_group, world_size
+from pacavit.training.outputs import write_outputs
+
+
+def finetune(job: Job) -> None:
+    """Fine-tune a segmentor and write the final weights.
+
+    Raises:
+        PacavitError: the pretrained weights do not fit, or the loss is not finite.
+    """
+    with process_group() as device:
+        # Batch norm over the images of all processes, which torch has on GPUs only.
+        norm = "SyncBN" if device.type == "cuda" and world_size() > 1 else "BN"
+        weights = run(job, describe(job, norm), device)
+    if is_main():
+        write_outputs(job, weights)
+
+
+def describe(job: Job, norm: str) -> FineTuning:
+    """Return the fine-tuning that the parameters ask for."""
+    recipe = job.params.ade20k.recipe
+    dataset = datasets.segmentation(job.inputs["data"], "train", datasets.segmentation_training(recipe))
+    validation = segmentation_loader(job, recipe, job.params.evaluate.ade20k)
+    classes = len(dataset.metainfo["classes"])
+    return FineTuning(
+        scope="mmseg",
+        model=models.segmentor(job, classes, str(job.inputs["pretrained"]), norm),
+        dataset=dataset,
+        updates=recipe.updates,
+        recipe=recipe,
+        custom_keys=multipliers(job),
+        decay={
+            "type": "PolyLR",
+            "power": 1.0,
+            "eta_min": 0.0,
+            "by_epoch": False,
+            "begin": recipe.warmup_updates,
+            "end": recipe.updates,
+        },
+        validate_updates=recipe.validate_updates,
+        validate=lambda model: measure(model, validation, classes).summary(),
+    )
+
+
+def multipliers(job: Job) -> dict[str, dict[str, Any]]:
+    """Return mmengine's multipliers: no decay for norms; with the PaCa head, a higher rate for what starts anew.
+
+    The published configuration names ``clustering.4``, which is a layer of the convolutional clustering only; what it
+    means are the layers whose number of clusters differs from pretraining, of every kind.
+    """
+    keys: dict[str, dict[str, Any]] = {"norm": {"decay_mult": 0.0}}
+    head = getattr(job.params.ade20k.heads, str(job.names["head"]))
+    if not isinstance(head, PacaHeadParams):
+        return keys
+    faster = {"lr_mult": head.lr_multiplier}
+    if head.multiplied == "literal":
+        return {**keys, "head": faster, "clustering.4": faster}
+    name = str(job.names["variant"])
+    variant = {**variant_config(name), "num_clusters": job.params.ade20k.variants[name].num_clusters}
+    anew = PaCaViT(**variant).cluster_outputs()
+    return {**keys, "head": faster, **{f"backbone.{layer}": faster for layer in anew}}

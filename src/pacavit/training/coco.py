@@ -1,0 +1,49 @@
+"""Mask R-CNN on COCO, from a pretrained variant."""
+
+from __future__ import annotations
+
+from pacavit.evaluation.coco import detection_loader, measure
+from pacavit.openmmlab import datasets, models
+from pacavit.openmmlab.runner import FineTuning
+from pacavit.openmmlab.runner import finetune as run
+from pacavit.stages import Job
+from pacavit.training.distributed import is_main, process_group
+from pacavit.training.outputs import write_outputs
+
+
+def finetune(job: Job) -> None:
+    """Fine-tune Mask R-CNN and write the final weights.
+
+    Raises:
+        PacavitError: the pretrained weights do not fit, or the loss is not finite.
+    """
+    with process_group() as device:
+        weights = run(job, describe(job), device)
+    if is_main():
+        write_outputs(job, weights)
+
+
+def describe(job: Job) -> FineTuning:
+    """Return the fine-tuning that the parameters ask for; its epochs leave out the last, smaller batch."""
+    recipe = job.params.coco.recipe
+    name = str(job.names["variant"])
+    dataset = datasets.detection(job.inputs["data"], "train", datasets.detection_training(recipe))
+    encoder = models.backbone(name, str(job.inputs["pretrained"]), job.params.coco.variants[name].drop_path)
+    validation = detection_loader(job, recipe, job.params.evaluate.coco)
+    updates = max(1, len(dataset) // recipe.global_batch)
+    return FineTuning(
+        scope="mmdet",
+        model=models.mask_rcnn(encoder, len(dataset.metainfo["classes"]), recipe.detector),
+        dataset=dataset,
+        updates=recipe.epochs * updates,
+        recipe=recipe,
+        custom_keys={"norm": {"decay_mult": 0.0}},
+        decay={
+            "type": "MultiStepLR",
+            "by_epoch": False,
+            "milestones": [epoch * updates for epoch in recipe.drop_epochs],
+            "gamma": 0.1,
+        },
+        validate_updates=recipe.validate_epochs * updates,
+        validate=lambda model: measure(model, validation),
+    )

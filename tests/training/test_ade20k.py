@@ -1,0 +1,122 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from pacavit import paths
+from pacavit.evaluation.ade20k import evaluate
+from pacavit.files import sha256
+from pacavit.openmmlab import runner
+from pacavit.openmmlab.models import build
+from pacavit.training import ade20k
+
+
+class Killed(BaseException):
+    pass
+
+
+def rates(job):
+    task = ade20k.describe(job, "BN")
+    model = build(task.model, "mmseg")
+    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
+    names = [name for name, _ in model.named_parameters()]
+    return {
+        name: group["lr"] / task.recipe.lr
+        for name, group in zip(names, wrapper.optimizer.param_groups, strict=True)
+    }
+
+
+def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
+    dataset = ade20k.describe(create_job("ade20k", head="paca"), "BN").dataset
+    labels = {int(v) for i in range(8) for v in dataset[i]["data_samples"].gt_sem_seg.data.unique()}
+    assert 255 in labels
+    assert labels - {255} <= set(range(14))
+    assert 13 in labels
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_what_starts_anew_learns_faster_under_the_paca_head(create_job, monkeypatch, kind):
+    from pacavit.models import paca_vit
+
+    monkeypatch.setitem(
+        paca_vit._VARIANTS, "test_pacavit", {**paca_vit.variant_config("test_pacavit"), "clustering": kind}
+    )
+    job = create_job("ade20k", head="paca")
+    job.inputs["pretrained"] = None
+    monkeypatch.setattr(ade20k.models, "backbone", _random(ade20k.models.backbone))
+    factor = job.params.ade20k.heads.paca.lr_multiplier
+    found = rates(job)
+    output = {"conv": 4, "mlp": 2}[kind]
+    fast = {name for name, rate in found.items() if rate == pytest.approx(factor)}
+    assert {f"backbone.stage{i}.0.attn.clustering.clustering.{output}.weight" for i in (1, 2, 3)} <= fast
+    assert {name for name in found if name.startswith("decode_head.")} <= fast
+    assert all("clustering" in name for name in fast if name.startswith("backbone."))
+    assert "backbone.stage1.0.attn.clustering.clustering.0.weight" not in fast
+
+
+def test_upernet_has_one_rate(create_job):
+    assert set(rates(create_job("ade20k", head="upernet")).values()) == {1.0}
+
+
+def test_no_warm_up(create_job):
+    task = ade20k.describe(create_job("ade20k", head="paca", warmup_updates=0), "BN")
+    assert runner._warmup(task) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["paca", "upernet"])
+def test_a_killed_training_ends_with_the_same_weights_and_is_evaluated(create_job, monkeypatch, head):
+    whole = create_job("ade20k", work="whole", head=head)
+    ade20k.finetune(whole)
+    expected = sha256(whole.outputs["weights"])
+    after = runner.StateHook.after_train_iter
+
+    def kill(self, engine, batch_idx, **kwargs):
+        after(self, engine, batch_idx=batch_idx, **kwargs)
+        if batch_idx == 2:
+            raise Killed
+
+    broken = create_job("ade20k", work="broken", head=head)
+    monkeypatch.setattr(runner.StateHook, "after_train_iter", kill)
+    with pytest.raises(Killed):
+        ade20k.finetune(broken)
+    monkeypatch.setattr(runner.StateHook, "after_train_iter", after)
+    ade20k.finetune(broken)
+    assert sha256(broken.outputs["weights"]) == expected
+
+    job = create_job("evaluate_ade20k", head=head)
+    evaluate(job)
+    metrics = json.loads(job.outputs["metrics"].read_text())
+    assert {"mIoU", "mAcc", "aAcc"} <= set(metrics) & set(metrics["untrained"])
+    assert len(metrics["per_class"]) == 14
+    with np.load(job.outputs["predictions"]) as kept:
+        assert list(kept["names"]) == sorted(kept["names"])
+        assert len(kept["names"]) == job.params.evaluate.ade20k.keep
+        assert kept["prediction_0"].shape == kept["truth_0"].shape
+        assert kept["prediction_0"].max() < 14
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_validate_together(create_job):
+    job = create_job("ade20k", head="paca")
+    page = job.params.ade20k.model_dump(mode="json")
+    paths.path(paths.PARAMS, scale="mini", page="ade20k").write_text(json.dumps(page))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "pacavit", "ade20k", "test_pacavit", "--head", "paca", "--scale", "mini"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    curve = pd.read_csv(job.outputs["curve"])
+    assert np.isfinite(curve["train_loss"]).all()
+    evaluation = create_job("evaluate_ade20k", head="paca")
+    evaluate(evaluation)
+    metrics = json.loads(evaluation.outputs["metrics"].read_text())
+    assert curve["val_mIoU"].iloc[-1] == pytest.approx(metrics["mIoU"], rel=1e-4)
+
+
+def _random(backbone):
+    return lambda variant, checkpoint, *args: backbone(variant, None, *args)

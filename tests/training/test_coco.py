@@ -1,0 +1,121 @@
+import json
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from pacavit.data.coco import annotation_file
+from pacavit.errors import PacavitError
+from pacavit.evaluation.coco import SUMMARY, evaluate
+from pacavit.files import sha256
+from pacavit.openmmlab import runner
+from pacavit.openmmlab.models import build
+from pacavit.training import coco
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_images_without_objects_are_left_out_of_training_only(create_job):
+    job = create_job("coco")
+    dataset = coco.describe(job).dataset
+    content = json.loads(annotation_file(job.inputs["data"], "train").read_text())
+    annotated = {annotation["image_id"] for annotation in content["annotations"]}
+    assert 0 < len(annotated) < len(content["images"])
+    assert {dataset.get_data_info(i)["img_id"] for i in range(len(dataset))} == annotated
+    # Category numbers have gaps; labels have none.
+    assert dataset.cat_ids == [category["id"] for category in content["categories"]]
+    labels = {o["bbox_label"] for i in range(len(dataset)) for o in dataset.get_data_info(i)["instances"]}
+    assert labels <= set(range(10))
+
+
+def test_samples_depend_on_seed_and_position_only(create_job):
+    job = create_job("coco")
+    stream = runner.SampleStream(coco.describe(job).dataset, seed=0)
+    first = [stream[i]["inputs"] for i in range(3)]
+    again = [stream[i]["inputs"] for i in (2, 1, 0)]
+    assert all((a == b).all() for a, b in zip(first, reversed(again), strict=True))
+
+
+def test_training_starts_from_the_pretrained_backbone(create_job, monkeypatch):
+    job = create_job("coco", warmup_start=0.0)
+    pretrained = load_file(job.inputs["pretrained"])
+    seen = {}
+
+    def look(self, engine, **kwargs):
+        seen.update({key: value.clone() for key, value in runner._bare(engine).backbone.state_dict().items()})
+        raise Killed
+
+    monkeypatch.setattr(runner.StateHook, "before_train_iter", look)
+    with pytest.raises(Killed):
+        coco.finetune(job)
+    assert seen
+    assert all((pretrained[key] == value).all() for key, value in seen.items())
+
+
+def test_norms_are_not_decayed(create_job):
+    job = create_job("coco")
+    task = coco.describe(job)
+    model = build(task.model, "mmdet")
+    from mmengine.optim import build_optim_wrapper
+
+    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, runner.torch.device("cpu"), 1))
+    names = [name for name, _ in model.named_parameters()]
+    groups = dict(zip(names, wrapper.optimizer.param_groups, strict=True))
+    assert groups["backbone.stage1.0.norm1_before.weight"]["weight_decay"] == 0
+    assert groups["backbone.stage1.0.mlp.fc1.bias"]["weight_decay"] == task.recipe.weight_decay
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(create_job):
+    with pytest.raises(PacavitError, match="global_batch 4 is no multiple of 1 processes × micro_batch 3"):
+        coco.finetune(create_job("coco", micro_batch=3))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_without_a_gpu_is_refused(create_job, precision):
+    if runner.torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PacavitError, match="needs a GPU"):
+        coco.finetune(create_job("coco", precision=precision))
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_same_weights_and_curve(create_job, monkeypatch):
+    whole = create_job("coco", work="whole")
+    coco.finetune(whole)
+    expected = [sha256(whole.outputs[name]) for name in ("weights", "curve")]
+    after = runner.StateHook.after_train_iter
+
+    def kill(self, engine, batch_idx, **kwargs):
+        after(self, engine, batch_idx=batch_idx, **kwargs)
+        if batch_idx == 2:
+            raise Killed
+
+    whole.outputs["weights"].unlink()
+    broken = create_job("coco", work="broken")
+    monkeypatch.setattr(runner.StateHook, "after_train_iter", kill)
+    with pytest.raises(Killed):
+        coco.finetune(broken)
+    assert not broken.outputs["weights"].exists()
+    monkeypatch.setattr(runner.StateHook, "after_train_iter", after)
+    coco.finetune(broken)
+    assert [sha256(broken.outputs[name]) for name in ("weights", "curve")] == expected
+
+
+@pytest.mark.slow
+def test_evaluation_writes_all_numbers_and_the_first_predictions(create_job):
+    job = create_job("coco")
+    coco.finetune(job)
+    curve = pd.read_csv(job.outputs["curve"])
+    assert {"step", "train_loss", "train_lr", "val_bbox_AP", "val_segm_AP"} <= set(curve.columns)
+    evaluation = create_job("evaluate_coco")
+    evaluate(evaluation)
+    metrics = json.loads(evaluation.outputs["metrics"].read_text())
+    assert set(metrics["bbox"]) == set(metrics["segm"]) == set(SUMMARY)
+    assert set(metrics["untrained"]["segm"]) == set(SUMMARY)
+    assert metrics["bbox"]["APl"] is None  # no digit has 96 × 96 pixels
+    assert metrics["images"] == 10
+    keep = evaluation.params.evaluate.coco.keep
+    kept = {result["image_id"] for result in json.loads(evaluation.outputs["predictions"].read_text())}
+    assert kept <= set(range(1, keep + 1))

@@ -1,0 +1,155 @@
+"""Pretraining: the loop, its recipe, and what an interruption changes: nothing."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from pacavit import params
+from pacavit.errors import PacavitError
+from pacavit.files import sha256
+from pacavit.training import checkpoint, pretrain
+from pacavit.training.pretrain import (
+    accumulation,
+    create_mixup,
+    create_optimizer,
+    create_schedule,
+    train_transform,
+)
+
+
+class InterruptedTrainingError(Exception):
+    """Stands for a kill."""
+
+
+def trained(job) -> tuple[str, str]:
+    pretrain.pretrain(job)
+    return sha256(job.outputs["weights"]), job.outputs["curve"].read_text()
+
+
+def interrupt_after(monkeypatch, updates: int) -> None:
+    """Let the training stop by itself after so many updates of this process."""
+    steps = torch.optim.AdamW.step
+    done = []
+
+    def step(self, *args, **kwargs):
+        if len(done) == updates:
+            raise InterruptedTrainingError
+        done.append(None)
+        return steps(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+def test_an_interrupted_training_ends_with_the_same_bytes(create_job, monkeypatch):
+    undisturbed = trained(create_job("pretrain", work="work/undisturbed"))
+    with monkeypatch.context() as patch, pytest.raises(InterruptedTrainingError):
+        interrupt_after(patch, 5)
+        pretrain.pretrain(create_job("pretrain", work="work/disturbed"))
+    assert checkpoint.load_latest(create_job("pretrain", work="work/disturbed").work)["step"] == 4
+    assert trained(create_job("pretrain", work="work/disturbed")) == undisturbed
+
+
+def test_adding_up_micro_batches_is_the_whole_batch(create_job):
+    curves = []
+    for micro_batch in (2, 8):
+        job = create_job("pretrain", work=f"work/{micro_batch}", micro_batch=micro_batch)
+        pretrain.pretrain(job)
+        curves.append(pd.read_csv(job.outputs["curve"])["train_loss"])
+    assert curves[0].to_numpy() == pytest.approx(curves[1].to_numpy(), abs=1e-4)
+
+
+def test_the_loss_goes_down(create_job):
+    job = create_job("pretrain", epochs=12, global_batch=8)
+    pretrain.pretrain(job)
+    losses = pd.read_csv(job.outputs["curve"])["train_loss"]
+    assert losses.iloc[-3:].mean() < losses.iloc[:3].mean()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_does(create_job, project):
+    """Two gloo processes with half the batch each, on the command line."""
+    job = create_job("pretrain", work="work/one")
+    pretrain.pretrain(job)
+    alone = pd.read_csv(job.outputs["curve"])
+    job.outputs["curve"].unlink()
+    page = project / "params/mini/pretrain.yaml"
+    text = page.read_text()
+    for key, value in (
+        ("image_size", 32),
+        ("epochs", 2),
+        ("warmup_epochs", 1),
+        ("global_batch", 8),
+        ("micro_batch", 4),
+    ):
+        lines = [f"  {key}: {value}" if line.startswith(f"  {key}:") else line for line in text.splitlines()]
+        text = "\n".join(lines) + "\n"
+    page.write_text(text)
+    environment = {**os.environ, "PACAVIT_PROCESSES": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pacavit", "pretrain", "test_pacavit", "--seed", "0"]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    together = pd.read_csv(job.outputs["curve"])
+    assert together["train_loss"].to_numpy() == pytest.approx(alone["train_loss"].to_numpy(), abs=1e-4)
+    assert together["val_loss"].to_numpy() == pytest.approx(alone["val_loss"].to_numpy(), abs=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_images(create_job, monkeypatch):
+    monkeypatch.setattr(
+        pretrain.SoftTargetCrossEntropy, "forward", lambda self, x, target: x.sum() * math.nan
+    )
+    with pytest.raises(PacavitError, match=r"loss of update 0 is nan; its first images: n0000000\d/"):
+        pretrain.pretrain(create_job("pretrain"))
+
+
+def test_a_global_batch_that_cannot_be_shared_is_refused(create_job):
+    recipe = create_job("pretrain").params.pretrain.recipe
+    assert accumulation(recipe, 2) == 1
+    with pytest.raises(PacavitError, match="global_batch 8 is no multiple of 3 processes × micro_batch 4"):
+        accumulation(recipe, 3)
+
+
+def test_a_global_batch_beyond_the_images_is_refused(create_job):
+    with pytest.raises(PacavitError, match="global_batch 64 is more than the 24 images"):
+        pretrain.pretrain(create_job("pretrain", global_batch=64))
+
+
+@pytest.mark.parametrize("lr_per", ["epoch", "update"])
+def test_the_rate_of_every_update_is_the_written_one(project, lr_per):
+    recipe = params.load("paper").pretrain.recipe.model_copy(update={"lr_per": lr_per})
+    updates = 4
+    optimizer = create_optimizer(recipe, torch.nn.Linear(2, 2))
+    schedule = create_schedule(recipe, optimizer, updates)
+    scale = 1 if lr_per == "epoch" else updates
+    for step in range(0, recipe.epochs * updates, 7):
+        pretrain._set_rate(schedule, recipe, step, updates)
+        t = step // updates if lr_per == "epoch" else step
+        warm, total = recipe.warmup_epochs * scale, recipe.epochs * scale
+        expected = recipe.warmup_lr + t * (recipe.lr - recipe.warmup_lr) / warm
+        if t >= warm:
+            expected = recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * t / total)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_paper_page_is_what_the_optimizer_and_the_transforms_hold(project):
+    recipe = params.load("paper").pretrain.recipe
+    optimizer = create_optimizer(recipe, torch.nn.Linear(2, 2))
+    by_decay = {group["weight_decay"]: [p.ndim for p in group["params"]] for group in optimizer.param_groups}
+    assert by_decay == {0.05: [2], 0.0: [1]}
+    assert {(group["betas"], group["eps"]) for group in optimizer.param_groups} == {((0.9, 0.999), 1e-8)}
+    transform = {
+        type(t).__name__: t for t in train_transform(recipe.image_size, recipe.augmentation).transforms
+    }
+    crop = transform["RandomResizedCropAndInterpolation"]
+    assert (crop.size, tuple(crop.scale), crop.interpolation) == ((224, 224), (0.08, 1.0), "bicubic") or (
+        crop.size == (224, 224) and tuple(crop.scale) == (0.08, 1.0)
+    )
+    assert transform["RandomHorizontalFlip"].p == 0.5
+    assert len(transform["RandAugment"].ops) == 15
+    assert transform["RandomErasing"].probability == 0.25
+    mixup = create_mixup(recipe.augmentation, 1000)
+    assert (mixup.mixup_alpha, mixup.cutmix_alpha, mixup.mix_prob, mixup.switch_prob) == (0.8, 1.0, 1.0, 0.5)
+    assert (mixup.label_smoothing, mixup.mode) == (0.1, "batch")
