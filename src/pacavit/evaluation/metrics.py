@@ -1,0 +1,35 @@
+"""Metrics files: one JSON a job, with what the numbers were measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pacavit.files import content_hash, write_json
+from pacavit.stages import Job
+from pacavit.tracking import git_commit
+
+
+def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
+    """Write the metrics of an evaluation and log its numbers.
+
+    Beside the values stand variant, seed, commit, and the hashes of the data and the weights.
+    """
+    origin = {
+        **job.names,
+        "scale": job.scale,
+        "commit": git_commit(),
+        "data": content_hash(job.inputs["data"]),
+        "weights": content_hash(job.inputs["weights"]),
+    }
+    write_json(job.outputs["metrics"], {**values, "origin": origin})
+    job.run.log(dict(_leaves(values)), step=0)
+    job.run.artifact(job.outputs["metrics"])
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)
