@@ -1,0 +1,62 @@
+"""Figures of a segmentor."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.patches import Patch
+from PIL import Image
+
+from pacavit.data.ade20k import SPLITS
+from pacavit.data.manifest import read_manifest
+from pacavit.figures.clusters import assignments, draw_clusters, load_backbone
+from pacavit.figures.curves import draw_curve
+from pacavit.figures.style import bare, class_colours, figure
+from pacavit.stages import Job
+
+_UNLABELLED = 255
+_GREY = 0.5
+
+
+def draw(job: Job) -> None:
+    """Draw learning curve, predictions and clusters."""
+    draw_curve(job, {"mIoU": ("val_mIoU", "mIoU"), "aAcc": ("val_aAcc", "aAcc")}, "share (0 to 1)")
+    options = job.params.figures.ade20k
+    _draw_predictions(job, options.images)
+    variant = str(job.names["variant"])
+    clusters = job.params.ade20k.variants[variant].num_clusters
+    model = load_backbone(job.inputs["weights"], variant, "backbone.", num_clusters=clusters)
+    files = sorted((job.inputs["data"] / "images" / SPLITS["val"]).glob("*.jpg"))
+    image = Image.open(files[options.clusters_image]).convert("RGB")
+    title = f"{variant}, segmentation with the {job.names['head']} head"
+    draw_clusters(job.outputs["clusters"], image, assignments(model, image), title)
+    job.run.artifact(job.outputs["predictions"])
+    job.run.artifact(job.outputs["clusters"])
+
+
+def _draw_predictions(job: Job, count: int) -> None:
+    """Draw image, labels and prediction in a column each, with a legend of the classes that occur."""
+    classes = read_manifest(job.inputs["data"])["classes"]
+    colours = class_colours(len(classes))
+    with np.load(job.inputs["predictions"]) as kept:
+        names = kept["names"][:count]
+        maps = [(kept[f"truth_{i}"], kept[f"prediction_{i}"]) for i in range(len(names))]
+    with figure(job.outputs["predictions"], 1.6 * len(names), 5.6) as canvas:
+        axes = canvas.subplots(3, len(names), squeeze=False)
+        for column, name, (truth, prediction) in zip(axes.T, names, maps, strict=True):
+            image = Image.open(job.inputs["data"] / "images" / SPLITS["val"] / f"{name}.jpg").convert("RGB")
+            pictures = (image, _coloured(truth, colours), _coloured(prediction, colours))
+            for axis, picture in zip(column, pictures, strict=True):
+                bare(axis)
+                axis.imshow(picture)
+        for axis, title in zip(axes[:, 0], ("image", "labels (grey: none)", "prediction"), strict=True):
+            axis.set_title(title, loc="left")
+        occurring = np.unique(np.concatenate([m.ravel() for pair in maps for m in pair]))
+        handles = [Patch(color=colours[c], label=classes[c]) for c in occurring if c != _UNLABELLED]
+        canvas.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False)
+
+
+def _coloured(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    picture = np.full((*labels.shape, 3), _GREY)
+    labelled = labels != _UNLABELLED
+    picture[labelled] = colours[labels[labelled]]
+    return picture

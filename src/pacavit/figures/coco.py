@@ -1,0 +1,81 @@
+"""Figures of a detector."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+
+import matplotlib.patheffects as effects
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from PIL import Image
+from pycocotools.coco import COCO
+
+from pacavit.data.coco import SPLITS, annotation_file
+from pacavit.figures.clusters import assignments, draw_clusters, load_backbone
+from pacavit.figures.curves import draw_curve
+from pacavit.figures.style import COLOURS, bare, figure
+from pacavit.stages import Job
+
+#: Detections below this score are left out of the picture.
+_MIN_SCORE = 0.5
+
+
+def draw(job: Job) -> None:
+    """Draw learning curve, predictions and clusters."""
+    columns = {"box AP": ("val_bbox_AP", "bbox.AP"), "mask AP": ("val_segm_AP", "segm.AP")}
+    draw_curve(job, columns, "AP (0 to 1)")
+    options = job.params.figures.coco
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotation_file(job.inputs["data"], "val")))
+    _draw_predictions(job, truth, options.images)
+    image = _image(job, truth, sorted(truth.getImgIds())[options.clusters_image])
+    model = load_backbone(job.inputs["weights"], str(job.names["variant"]), "backbone.")
+    title = f"{job.names['variant']}, detection"
+    draw_clusters(job.outputs["clusters"], image, assignments(model, image), title)
+    job.run.artifact(job.outputs["predictions"])
+    job.run.artifact(job.outputs["clusters"])
+
+
+def _draw_predictions(job: Job, truth: COCO, count: int) -> None:
+    """Draw validation images twice: with the annotated objects above, with the detected ones below."""
+    results = json.loads(job.inputs["predictions"].read_text())
+    ids = sorted(truth.getImgIds())[:count]
+    with figure(job.outputs["predictions"], 2.1 * len(ids), 4.6) as canvas:
+        axes = canvas.subplots(2, len(ids), squeeze=False)
+        for column, image_id in zip(axes.T, ids, strict=True):
+            found = [r for r in results if r["image_id"] == image_id and r["score"] >= _MIN_SCORE]
+            annotated = truth.loadAnns(truth.getAnnIds(image_id))
+            for axis, objects in zip(column, (annotated, found), strict=True):
+                bare(axis)
+                axis.imshow(_image(job, truth, image_id))
+                for item in objects:
+                    _draw_object(axis, truth, item)
+        axes[0, 0].set_title("annotated", loc="left")
+        axes[1, 0].set_title(f"detected, score ≥ {_MIN_SCORE}", loc="left")
+
+
+def _draw_object(axis: Axes, truth: COCO, item: dict) -> None:
+    category = truth.loadCats(item["category_id"])[0]
+    colour = COLOURS[truth.getCatIds().index(item["category_id"]) % len(COLOURS)]
+    x, y, width, height = item["bbox"]
+    crowd = item.get("iscrowd", 0)
+    dashes = "--" if crowd else "-"
+    axis.add_patch(
+        Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.5, linestyle=dashes)
+    )
+    mask = truth.annToMask({**item, "segmentation": item["segmentation"]}).astype(bool)
+    tint = np.zeros((*mask.shape, 4))
+    tint[mask] = (*[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)], 0.45)
+    axis.imshow(tint)
+    text = category["name"] + (" crowd" if crowd else "")
+    text += f" {item['score']:.2f}" if "score" in item else ""
+    label = axis.text(x, y - 1, text, color="white", fontsize=7, va="bottom")
+    label.set_path_effects([effects.withStroke(linewidth=2, foreground="black")])
+
+
+def _image(job: Job, truth: COCO, image_id: int) -> Image.Image:
+    path = job.inputs["data"] / SPLITS["val"] / truth.loadImgs(image_id)[0]["file_name"]
+    return Image.open(path).convert("RGB")
