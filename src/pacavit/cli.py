@@ -1,0 +1,148 @@
+"""The ``pacavit`` command line: one command a stage, each a thin line over :func:`pacavit.stages.run`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pacavit import __version__
+from pacavit.errors import PacavitError
+
+DATASETS = click.Choice(["imagenet", "coco", "ade20k"])
+HEADS = click.Choice(["paca", "upernet"])
+
+scale_option = click.option(
+    "--scale", default="mini", show_default=True, help="Folder under params/ to take the parameters from."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
+)
+head_option = click.option("--head", type=HEADS, default="paca", show_default=True, help="Segmentation head.")
+variant_argument = click.argument("variant")
+
+
+def _run(stage: str, scale: str, **names: str | int) -> None:
+    from pacavit import stages
+
+    stages.run(stage, scale, **names)
+
+
+def _train(stage: str, scale: str, **names: str | int) -> None:
+    """Run a training, on all GPUs of this machine."""
+    from pacavit.training.distributed import launch
+
+    code = launch(sys.argv[1:])
+    if code is None:
+        _run(stage, scale, **names)
+    elif code:
+        sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """PaCa-ViT reproduced end to end.
+
+    Each command is one stage of the pipeline, run from the project's root. `snakemake --cores all` runs
+    them all in order.
+    """
+
+
+@cli.command()
+@click.argument("dataset", type=DATASETS)
+@scale_option
+def archives(dataset: str, scale: str) -> None:
+    """Make the miniature archives of DATASET, or check that your own are there."""
+    _run(f"archives_{dataset}", scale)
+
+
+@cli.command()
+@click.argument("dataset", type=DATASETS)
+@scale_option
+def prepare(dataset: str, scale: str) -> None:
+    """Unpack and check the archives of DATASET into the form that training reads."""
+    _run(f"prepare_{dataset}", scale)
+
+
+@cli.command()
+@variant_argument
+@seed_option
+@scale_option
+def pretrain(variant: str, seed: int, scale: str) -> None:
+    """Train VARIANT to classify."""
+    _train("pretrain", scale, variant=variant, seed=seed)
+
+
+@cli.command()
+@variant_argument
+@seed_option
+@scale_option
+def coco(variant: str, seed: int, scale: str) -> None:
+    """Fine-tune Mask R-CNN on the pretrained VARIANT."""
+    _train("coco", scale, variant=variant, seed=seed)
+
+
+@cli.command()
+@variant_argument
+@head_option
+@seed_option
+@scale_option
+def ade20k(variant: str, head: str, seed: int, scale: str) -> None:
+    """Fine-tune semantic segmentation on the pretrained VARIANT."""
+    _train("ade20k", scale, variant=variant, head=head, seed=seed)
+
+
+def _task(stage: str, dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
+    names: dict[str, str | int] = {"variant": variant, "seed": seed}
+    if dataset == "ade20k":
+        names["head"] = head or "paca"
+    elif head is not None:
+        raise click.UsageError(f"--head is for ade20k; {dataset} has one model only")
+    _run(f"{stage}_{dataset}", scale, **names)
+
+
+@cli.command()
+@click.argument("dataset", type=DATASETS)
+@variant_argument
+@click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
+@seed_option
+@scale_option
+def evaluate(dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
+    """Measure trained VARIANT on the validation images of DATASET, beside the same model untrained."""
+    _task("evaluate", dataset, variant, head, seed, scale)
+
+
+@cli.command()
+@click.argument("dataset", type=DATASETS)
+@variant_argument
+@click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
+@seed_option
+@scale_option
+def figures(dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
+    """Draw the learning curve, predictions and clusters of VARIANT on DATASET."""
+    _task("figures", dataset, variant, head, seed, scale)
+
+
+@cli.command()
+@scale_option
+def report(scale: str) -> None:
+    """Write reports/index.html over everything that was measured."""
+    _run("report", scale)
+
+
+@cli.command()
+def sync() -> None:
+    """Hand to MLflow what it missed while it was away."""
+    from pacavit.tracking.replay import shown_uri, sync_all
+
+    click.echo(f"{sync_all()} runs are up to date at {shown_uri()}")
+
+
+def main() -> None:
+    """Run the command line; a :class:`PacavitError` is one line on stderr and exit code 2."""
+    try:
+        cli(standalone_mode=True)
+    except PacavitError as error:
+        click.echo(f"pacavit: {error}", err=True)
+        sys.exit(2)

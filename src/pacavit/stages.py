@@ -1,0 +1,343 @@
+"""Every stage of the pipeline: its command line, and the paths and parameters that determine it.
+
+Rules under ``workflow/rules/`` take inputs, outputs and command from here; ``dvc.yaml`` states the same for
+DVC, and a test compares the two. The command line runs a stage with :func:`run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pacavit import files, params, paths
+from pacavit.data.layouts import ARCHIVE_FILES
+from pacavit.errors import PacavitError
+from pacavit.tracking import Run, start_run
+from pacavit.training.distributed import is_main
+
+DATASETS = ("imagenet", "coco", "ade20k")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of job.
+
+    Attributes:
+        name: what Snakemake's rule and DVC's stage are called.
+        wildcards: the names that tell its jobs apart, in the order of DVC's matrix; the first may be fixed.
+        command: arguments of ``pacavit``, with the wildcards in braces.
+        function: ``module:function`` that does the work, called with a :class:`Job`.
+        inputs: patterns of what it reads, by the name under which the function finds them.
+        outputs: patterns of what it writes, likewise.
+        params: keys ``page:dotted.key`` of the parameters it depends on.
+    """
+
+    name: str
+    wildcards: tuple[str, ...]
+    command: str
+    function: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    params: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage with its names filled in: all that a stage's function is given."""
+
+    stage: str
+    scale: str
+    names: Mapping[str, str | int]
+    params: params.Params
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    fingerprint: str
+    work: Path
+    run: Run
+
+
+def _archives(dataset: str) -> Stage:
+    return Stage(
+        name=f"archives_{dataset}",
+        wildcards=(),
+        command=f"archives {dataset}",
+        function=f"pacavit.data.{dataset}:archives",
+        inputs={},
+        outputs=_archive_patterns(dataset),
+        params=(f"data:{dataset}.archives",),
+    )
+
+
+def _prepare(dataset: str) -> Stage:
+    return Stage(
+        name=f"prepare_{dataset}",
+        wildcards=(),
+        command=f"prepare {dataset}",
+        function=f"pacavit.data.{dataset}:prepare",
+        inputs=_archive_patterns(dataset),
+        outputs={"data": _prepared(dataset)},
+        params=(f"data:{dataset}.prepare",),
+    )
+
+
+def _archive_patterns(dataset: str) -> dict[str, str]:
+    return {
+        name: paths.fill(paths.ARCHIVE, dataset=dataset, file=file)
+        for name, file in ARCHIVE_FILES[dataset].items()
+    }
+
+
+def _prepared(dataset: str) -> str:
+    return paths.fill(paths.PREPARED, dataset=dataset)
+
+
+def _figures(dataset: str, wildcards: tuple[str, ...], command: str, pattern: str, **inputs: str) -> Stage:
+    return Stage(
+        name=f"figures_{dataset}",
+        wildcards=wildcards,
+        command=command,
+        function=f"pacavit.figures.{dataset}:draw",
+        inputs={"data": _prepared(dataset), **inputs},
+        outputs={name: paths.fill(pattern, figure=name) for name in ("curve", "predictions", "clusters")},
+        params=(f"figures:{dataset}",),
+    )
+
+
+_STAGES = [
+    *(_archives(dataset) for dataset in DATASETS),
+    *(_prepare(dataset) for dataset in DATASETS),
+    Stage(
+        name="pretrain",
+        wildcards=("variant", "seed"),
+        command="pretrain {variant} --seed {seed}",
+        function="pacavit.training.pretrain:pretrain",
+        inputs={"data": _prepared("imagenet")},
+        outputs={"weights": paths.PRETRAINED, "curve": paths.PRETRAIN_CURVE},
+        params=("pretrain:recipe", "pretrain:variants.{variant}"),
+    ),
+    Stage(
+        name="coco",
+        wildcards=("variant", "seed"),
+        command="coco {variant} --seed {seed}",
+        function="pacavit.training.coco:finetune",
+        inputs={"data": _prepared("coco"), "pretrained": paths.PRETRAINED},
+        outputs={"weights": paths.DETECTOR, "curve": paths.DETECTOR_CURVE},
+        params=("coco:recipe", "coco:variants.{variant}"),
+    ),
+    Stage(
+        name="ade20k",
+        wildcards=("variant", "head", "seed"),
+        command="ade20k {variant} --head {head} --seed {seed}",
+        function="pacavit.training.ade20k:finetune",
+        inputs={"data": _prepared("ade20k"), "pretrained": paths.PRETRAINED},
+        outputs={"weights": paths.SEGMENTOR, "curve": paths.SEGMENTOR_CURVE},
+        params=("ade20k:recipe", "ade20k:heads.{head}", "ade20k:variants.{variant}"),
+    ),
+    Stage(
+        name="evaluate_imagenet",
+        wildcards=("variant", "seed"),
+        command="evaluate imagenet {variant} --seed {seed}",
+        function="pacavit.evaluation.imagenet:evaluate",
+        inputs={"data": _prepared("imagenet"), "weights": paths.PRETRAINED},
+        outputs={"metrics": paths.IMAGENET_METRICS, "predictions": paths.IMAGENET_PREDICTIONS},
+        params=("evaluate:imagenet", "pretrain:recipe", "pretrain:variants.{variant}"),
+    ),
+    Stage(
+        name="evaluate_coco",
+        wildcards=("variant", "seed"),
+        command="evaluate coco {variant} --seed {seed}",
+        function="pacavit.evaluation.coco:evaluate",
+        inputs={"data": _prepared("coco"), "weights": paths.DETECTOR},
+        outputs={"metrics": paths.COCO_METRICS, "predictions": paths.COCO_PREDICTIONS},
+        params=("evaluate:coco", "coco:recipe", "coco:variants.{variant}"),
+    ),
+    Stage(
+        name="evaluate_ade20k",
+        wildcards=("variant", "head", "seed"),
+        command="evaluate ade20k {variant} --head {head} --seed {seed}",
+        function="pacavit.evaluation.ade20k:evaluate",
+        inputs={"data": _prepared("ade20k"), "weights": paths.SEGMENTOR},
+        outputs={"metrics": paths.ADE20K_METRICS, "predictions": paths.ADE20K_PREDICTIONS},
+        params=("evaluate:ade20k", "ade20k:recipe", "ade20k:heads.{head}", "ade20k:variants.{variant}"),
+    ),
+    _figures(
+        "imagenet",
+        ("variant", "seed"),
+        "figures imagenet {variant} --seed {seed}",
+        paths.IMAGENET_FIGURE,
+        weights=paths.PRETRAINED,
+        curve=paths.PRETRAIN_CURVE,
+        metrics=paths.IMAGENET_METRICS,
+        predictions=paths.IMAGENET_PREDICTIONS,
+    ),
+    _figures(
+        "coco",
+        ("variant", "seed"),
+        "figures coco {variant} --seed {seed}",
+        paths.COCO_FIGURE,
+        weights=paths.DETECTOR,
+        curve=paths.DETECTOR_CURVE,
+        metrics=paths.COCO_METRICS,
+        predictions=paths.COCO_PREDICTIONS,
+    ),
+    _figures(
+        "ade20k",
+        ("variant", "head", "seed"),
+        "figures ade20k {variant} --head {head} --seed {seed}",
+        paths.ADE20K_FIGURE,
+        weights=paths.SEGMENTOR,
+        curve=paths.SEGMENTOR_CURVE,
+        metrics=paths.ADE20K_METRICS,
+        predictions=paths.ADE20K_PREDICTIONS,
+    ),
+]
+
+STAGES = {stage.name: stage for stage in _STAGES}
+
+#: The report reads what these stages wrote, over all targets.
+REPORTED = (
+    "pretrain",
+    "coco",
+    "ade20k",
+    *(f"{what}_{d}" for what in ("evaluate", "figures") for d in DATASETS),
+)
+
+_REPORT_SUFFIXES = (".json", ".csv", ".png")
+
+STAGES["report"] = Stage(
+    name="report",
+    wildcards=(),
+    command="report",
+    function="pacavit.figures.report:write",
+    inputs={},
+    outputs={"page": paths.REPORT},
+    params=("figures:report",),
+)
+
+
+def command(stage: str) -> str:
+    """Return the command line of a stage, with its wildcards in braces, as the rules and DVC state it."""
+    return f"pacavit {STAGES[stage].command} --scale {{scale}}"
+
+
+def targets(stage: str, wanted: params.TargetsPage) -> list[dict[str, str | int]]:
+    """Return the names of every job of a stage: the product of the targets its wildcards range over."""
+    lists = {"variant": wanted.variants, "head": wanted.heads, "seed": wanted.seeds}
+    wildcards = STAGES[stage].wildcards
+    return [
+        dict(zip(wildcards, values, strict=True))
+        for values in itertools.product(*(lists[name] for name in wildcards))
+    ]
+
+
+def outputs(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
+    """Return every file and folder that the jobs of a stage write."""
+    return [
+        str(paths.path(pattern, scale=scale, **names))
+        for names in targets(stage, wanted)
+        for pattern in STAGES[stage].outputs.values()
+    ]
+
+
+def reported(scale: str, wanted: params.TargetsPage) -> list[str]:
+    """Return what the report reads: the metrics, curves and figures of every target."""
+    return [
+        path
+        for stage in REPORTED
+        for path in outputs(stage, scale, wanted)
+        if path.endswith(_REPORT_SUFFIXES) and path.startswith("reports/")
+    ]
+
+
+def run(stage: str, scale: str, **names: str | int) -> None:
+    """Run one job: check parameters and inputs, do the work, check the outputs, leave a mark for the bridge.
+
+    Raises:
+        PacavitError: a parameter is wrong, an input is missing, or another process runs the same job.
+    """
+    given = params.load(scale)
+    spec = STAGES[stage]
+    values = params.select(given, spec.params, **names)
+    inputs = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.inputs.items()}
+    written = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.outputs.items()}
+    _check_inputs(stage, inputs)
+    if stage == "report":
+        _check_inputs(stage, {path: Path(path) for path in reported(scale, given.targets)})
+    fingerprint = _fingerprint(stage, scale, names, values, inputs)
+    work = paths.path(paths.WORK, stage=stage, fingerprint=fingerprint)
+    module, function = spec.function.split(":")
+    with (
+        locked(work),
+        start_run(name(stage, names), scale, names, values, fingerprint, inputs, work) as tracked,
+    ):
+        job = Job(stage, scale, names, given, inputs, written, fingerprint, work, tracked)
+        getattr(importlib.import_module(module), function)(job)
+        missing = [str(path) for path in written.values() if is_main() and not path.exists()]
+        if missing:
+            raise PacavitError(f"stage {stage} ended without writing {', '.join(missing)}; this is a defect")
+    if is_main():
+        mark(stage, scale, names, values)
+
+
+def name(stage: str, names: Mapping[str, str | int]) -> str:
+    """Return the name of a job as DVC writes it: ``stage@value-value``."""
+    values = "-".join(str(names[wildcard]) for wildcard in STAGES[stage].wildcards)
+    return f"{stage}@{values}" if values else stage
+
+
+def mark(stage: str, scale: str, names: Mapping[str, str | int], values: Mapping[str, Any]) -> None:
+    """Leave word for the bridge that this job has run, and with which parameters."""
+    job = name(stage, names)
+    files.write_json(
+        paths.path(paths.MARK, job=job),
+        {"stage": stage, "scale": scale, "names": dict(names), "job": job, "params": dict(values)},
+    )
+
+
+def _check_inputs(stage: str, inputs: Mapping[str, Path]) -> None:
+    for path in inputs.values():
+        if not path.exists():
+            raise PacavitError(
+                f"{path}: missing, and stage {stage} reads it; make it with `snakemake --cores all {path}`"
+            )
+
+
+def _fingerprint(
+    stage: str, scale: str, names: Mapping[str, Any], values: Mapping[str, Any], inputs: Mapping[str, Path]
+) -> str:
+    """Return what tells two trainings apart: parameters, names and the content of the inputs."""
+    identity = {
+        "stage": stage,
+        "scale": scale,
+        "names": dict(names),
+        "params": values,
+        "inputs": {name: files.content_hash(path) for name, path in inputs.items()},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Hold the work folder for one process group: a killed Snakemake may have left its job running."""
+    if not is_main():
+        yield
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PacavitError(f"{work}: another process is running this job; wait for it or end it") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,67 @@
+"""The command line as a user types it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from pacavit import stages
+from pacavit.cli import cli
+
+
+def pacavit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pacavit", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+
+
+def test_help_lists_the_stages():
+    result = pacavit("--help")
+    assert result.returncode == 0
+    for command in ("archives", "prepare", "pretrain", "coco", "ade20k", "evaluate", "figures", "report"):
+        assert f"\n  {command} " in result.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from pacavit import cli, stages, params; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "mlflow", "matplotlib", "mmengine", "pandas", "sklearn"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrian", "test_pacavit"], "No such command 'pretrian'"),
+        (["archives", "cifar"], "'cifar' is not one of"),
+        (["pretrain", "test_pacavit", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["evaluate", "coco", "test_pacavit", "--head", "paca"], "--head is for ade20k"),
+        (["pretrain", "test_pacavit", "--scale", "huge"], "params/huge: no such scale"),
+        (["pretrain", "pacavit_huge"], "no 'pacavit_huge' under variants"),
+        (["pretrain", "test_pacavit"], "data/mini/imagenet: missing, and stage pretrain reads it"),
+        (["report"], "missing, and stage report reads it"),
+    ],
+)
+def test_a_mistake_is_told_plainly_and_writes_nothing(project, arguments, message):
+    before = sorted(project.rglob("*"))
+    result = pacavit(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize("stage", stages.STAGES)
+def test_the_command_of_each_stage_is_one_the_command_line_knows(project, stage):
+    names = {"variant": "test_pacavit", "head": "paca", "seed": 0, "scale": "mini"}
+    _, *arguments = stages.command(stage).format(**names).split()
+    result = CliRunner().invoke(cli, [*arguments, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage:")
