@@ -1,0 +1,89 @@
+"""What Snakemake's rules take from the table of stages, at one scale."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pacavit import bridge, params, paths, stages
+from pacavit.errors import PacavitError
+
+
+class Pipeline:
+    """The stages at one scale, with checked parameters.
+
+    Args:
+        scale: folder below ``params/``.
+
+    Raises:
+        PacavitError: a parameter is wrong.
+    """
+
+    def __init__(self, scale: str) -> None:
+        self.scale = scale
+        self.params = params.load(scale)
+
+    def inputs(self, stage: str) -> dict[str, str]:
+        """Return the patterns of what a stage reads."""
+        return {name: paths.fill(p, scale=self.scale) for name, p in stages.STAGES[stage].inputs.items()}
+
+    def outputs(self, stage: str) -> dict[str, str]:
+        """Return the patterns of what a stage writes."""
+        return {name: paths.fill(p, scale=self.scale) for name, p in stages.STAGES[stage].outputs.items()}
+
+    def reported(self) -> list[str]:
+        """Return the files that the report reads."""
+        return stages.reported(self.scale, self.params.targets)
+
+    def everything(self) -> list[str]:
+        """Return every file and folder that the targets ask for."""
+        return [
+            path for stage in stages.STAGES for path in stages.outputs(stage, self.scale, self.params.targets)
+        ]
+
+    def values(self, stage: str) -> Callable[[Any], str]:
+        """Return a function of a job's wildcards that gives the parameters it depends on.
+
+        Snakemake records them, so that an edit of one of them, and of no other value, runs the job again.
+        """
+
+        def of_job(wildcards: Any) -> str:
+            names = {name: wildcards[name] for name in stages.STAGES[stage].wildcards}
+            if stages.name(stage, names) in bridge.stale_jobs():
+                return "stale"
+            return json.dumps(
+                params.select(self.params, stages.STAGES[stage].params, **names), sort_keys=True
+            )
+
+        return of_job
+
+    def log(self, stage: str) -> str:
+        """Return the pattern of a stage's log."""
+        names = "-".join(f"{{{name}}}" for name in stages.STAGES[stage].wildcards)
+        return paths.fill(paths.LOG, job=f"{stage}/{names}" if names else stage)
+
+    def command(self, stage: str) -> str:
+        """Return a stage's command line, whose words are shown and kept in the log."""
+        line = paths.fill(stages.command(stage), scale=self.scale)
+        for name in stages.STAGES[stage].wildcards:
+            line = line.replace(f"{{{name}}}", f"{{wildcards.{name}}}")
+        return f"{line} 2>&1 | tee {{log}}"
+
+
+def begin(scale: str, main: bool) -> Pipeline:
+    """Check the parameters and, in Snakemake's main process, let the bridge look; end with one line on a mistake."""
+    if shutil.which("pacavit") is None:
+        # The rules call it, and the environment that holds it is not activated.
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
+    try:
+        pipeline = Pipeline(scale)
+        if main:
+            bridge.start(scale)
+    except PacavitError as error:
+        sys.exit(f"pacavit: {error}")
+    return pipeline

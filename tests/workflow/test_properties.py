@@ -1,0 +1,177 @@
+"""What users rely on, each with the command that they type."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from workflow_repository import VARIANTS, Checkout
+
+pytestmark = pytest.mark.slow
+
+HEADS = ("paca", "upernet")
+
+
+def jobs(stage: str, variants=VARIANTS, heads=HEADS) -> set[str]:
+    if stage.endswith("ade20k"):
+        return {f"{stage}@{variant}-{head}-0" for variant in variants for head in heads}
+    return {f"{stage}@{variant}-0" for variant in variants}
+
+
+def task(dataset: str, **chosen) -> set[str]:
+    """The training of a dense task and what follows from it."""
+    return jobs(dataset, **chosen) | evaluated(dataset, **chosen)
+
+
+def evaluated(dataset: str, **chosen) -> set[str]:
+    return jobs(f"evaluate_{dataset}", **chosen) | jobs(f"figures_{dataset}", **chosen) | {"report"}
+
+
+SECOND = {"variants": ("second",)}
+EDITS = {
+    "comment": ("ade20k", "recipe:", "# A word.\nrecipe:", set()),
+    "segmentation rate": ("ade20k", "  lr: ", "  lr: 1.5e-4 # ", task("ade20k")),
+    "one head": (
+        "ade20k",
+        "cluster_loss_weight: 0.4",
+        "cluster_loss_weight: 0.3",
+        task("ade20k", heads=("paca",)),
+    ),
+    "detection batch": ("coco", "global_batch: 8", "global_batch: 16", task("coco")),
+    "one variant": (
+        "pretrain",
+        "  second: {drop_path: 0.0",
+        "  second: {drop_path: 0.2",
+        jobs("pretrain", **SECOND)
+        | evaluated("imagenet", **SECOND)
+        | task("coco", **SECOND)
+        | task("ade20k", **SECOND),
+    ),
+    "evaluation": ("evaluate", "keep: 32", "keep: 16", evaluated("imagenet")),
+    "title": ("figures", 'title: "', 'title: "My ', {"report"}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("tool", ["snakemake", "dvc"])
+def test_an_edit_runs_what_it_affects_and_leaves_the_other_tool_nothing(built, tool, edit):
+    page, old, new, affected = EDITS[edit]
+    built.edit(page, old, new)
+    assert (built.snakemake() if tool == "snakemake" else built.dvc_repro()) == affected
+    assert built.is_clean_for_dvc()
+    assert not built.would_run()
+    assert built.snakemake() == built.dvc_repro() == set()
+
+
+def test_everything_runs_once_and_then_nothing(built):
+    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 1
+    assert not built.would_run()
+    assert built.snakemake() == built.dvc_repro() == set()
+
+
+def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
+    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 1
+    assert not unbuilt.would_run()
+
+
+def test_a_fresh_clone_pulls_and_has_nothing_to_do(built, tmp_path):
+    built.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    built.run("git", "commit", "--quiet", "--all", "--message", "Add a remote")
+    built.run("dvc", "push")
+    built.run("git", "clone", "--quiet", str(built.folder), str(tmp_path / "clone" / "project"))
+    clone = Checkout(tmp_path / "clone" / "project")
+    clone.run("dvc", "pull")
+    assert not clone.would_run()
+    assert clone.snakemake() == set()
+    clone.edit("coco", "global_batch: 8", "global_batch: 16")
+    assert clone.snakemake() == task("coco")
+
+
+def test_an_edit_after_a_pull_is_seen(built, tmp_path):
+    """Snakemake has no records in a fresh clone, so the bridge has to tell it."""
+    built.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    built.run("git", "commit", "--quiet", "--all", "--message", "Add a remote")
+    built.run("dvc", "push")
+    built.run("git", "clone", "--quiet", str(built.folder), str(tmp_path / "clone" / "project"))
+    clone = Checkout(tmp_path / "clone" / "project")
+    clone.run("dvc", "pull")
+    clone.edit("data", "val_images: 120", "val_images: 119")
+    assert {"archives_coco", "prepare_coco"} | task("coco") == clone.snakemake()
+
+
+def test_going_back_to_an_older_commit_restores_instead_of_running(built):
+    built.edit("coco", "global_batch: 8", "global_batch: 16")
+    built.snakemake()
+    built.run("git", "commit", "--quiet", "--all", "--message", "Edit")
+    built.run("git", "checkout", "--quiet", "HEAD~1")
+    built.run("dvc", "checkout")
+    assert not built.would_run()
+    assert built.dvc_repro() == set()
+
+
+@pytest.mark.parametrize("victim", ["job", "snakemake"])
+def test_what_was_killed_runs_again(built, victim):
+    job = "coco@second-0"
+    built.edit("coco", "global_batch: 8", "global_batch: 16")
+    (built.folder / "started.log").unlink()
+    run = subprocess.Popen(
+        ["snakemake", "--cores", "2"],
+        cwd=built.folder,
+        env=built.environment(FAKE_SLOW_JOB=job),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: job in (built.folder / "started.log").read_text(), built.folder / "started.log")
+    if victim == "snakemake":
+        os.killpg(run.pid, signal.SIGKILL)
+    else:
+        os.kill(job_process(run.pid, "second"), signal.SIGKILL)
+    run.wait(timeout=120)
+    if victim == "snakemake":
+        assert "unlock" in built.run("snakemake", "--cores", "2", check=False)
+        built.run("snakemake", "--unlock")
+    again = built.snakemake()
+    assert job in again
+    assert again <= task("coco")
+    assert built.is_clean_for_dvc()
+    assert built.snakemake() == built.dvc_repro() == set()
+
+
+def wait_for(condition, path) -> None:
+    for _ in range(600):
+        if path.exists() and condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("waited a minute in vain")
+
+
+def job_process(ancestor: int, variant: str) -> int:
+    """Return the process that does a variant's job, below the shells that started it."""
+    import psutil
+
+    for process in psutil.Process(ancestor).children(recursive=True):
+        command = process.cmdline()
+        if any(word.endswith("fake_pacavit.py") for word in command) and variant in command:
+            return process.pid
+    raise AssertionError(f"no job of {variant} is running")
+
+
+def test_dvc_compares_metrics_params_and_plots(built):
+    built.edit("ade20k", "  lr: ", "  lr: 1.5e-4 # ")
+    built.snakemake()
+    assert "score" in built.run("dvc", "metrics", "diff")
+    assert "recipe.lr" in built.run("dvc", "params", "diff")
+    built.run("dvc", "plots", "diff", "--out", "plots")
+    assert "train_loss" in (built.folder / "plots" / "index.html").read_text()
+
+
+def test_a_dvc_experiment_sets_a_parameter(built):
+    before = built.ran()
+    built.run(
+        "dvc", "exp", "run", "--name", "wide", "--set-param", "params/mini/coco.yaml:recipe.global_batch=16"
+    )
+    assert set(built.ran()[len(before) :]) == task("coco")
+    assert "wide" in built.run("dvc", "exp", "show", "--csv")
+    assert not built.would_run()

@@ -1,0 +1,79 @@
+"""A working copy of the workflow, and commands typed in it; only the work of the stages is replaced."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = ("test_pacavit", "second")
+
+
+class Checkout:
+    """A working copy, and commands typed in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def environment(self, **more: str) -> dict[str, str]:
+        fake = self.folder.parent / "bin"
+        fake.mkdir(exist_ok=True)
+        command = fake / "pacavit"
+        command.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_pacavit.py"}" "$@"\n'
+        )
+        command.chmod(0o755)
+        commands = Path(sys.executable).parent
+        path = os.pathsep.join([str(fake), str(commands), os.environ["PATH"]])
+        identity = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }
+        return {**os.environ, **identity, "PATH": path, "DVC_NO_ANALYTICS": "1", **more}
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Type a command; return what it printed."""
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=300
+        )
+        if check and result.returncode:
+            raise AssertionError(
+                f"{command} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
+            )
+        return result.stdout + result.stderr
+
+    def snakemake(self, *arguments: str) -> set[str]:
+        """Type `snakemake --cores 2`; return the jobs that ran."""
+        return self._jobs("snakemake", "--cores", "2", *arguments)
+
+    def dvc_repro(self) -> set[str]:
+        """Type `dvc repro`; return the jobs that ran."""
+        return self._jobs("dvc", "repro")
+
+    def would_run(self) -> bool:
+        """Tell whether `snakemake -n` finds anything to do."""
+        return "Nothing to be done" not in self.run("snakemake", "-n")
+
+    def is_clean_for_dvc(self) -> bool:
+        """Tell whether `dvc status` finds everything up to date."""
+        return "up to date" in self.run("dvc", "status")
+
+    def edit(self, page: str, old: str, new: str) -> None:
+        """Edit a page of parameters."""
+        path = self.folder / "params" / "mini" / f"{page}.yaml"
+        text = path.read_text()
+        assert old in text, f"{page}.yaml no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    def ran(self) -> list[str]:
+        log = self.folder / "ran.log"
+        return log.read_text().split() if log.exists() else []
+
+    def _jobs(self, *command: str) -> set[str]:
+        before = len(self.ran())
+        self.run(*command)
+        new = self.ran()[before:]
+        assert len(new) == len(set(new)), f"ran twice: {new}"
+        return set(new)

@@ -1,0 +1,19 @@
+"""Detection and instance segmentation, from pretrained weights."""
+
+
+rule coco:
+    input:
+        **PIPELINE.inputs("coco"),
+    output:
+        **PIPELINE.outputs("coco"),
+    log:
+        PIPELINE.log("coco"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        values=PIPELINE.values("coco"),
+    shell:
+        PIPELINE.command("coco")
