@@ -1,0 +1,167 @@
+"""A fresh clone runs the whole miniature, small, with every tool as a user types it."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.slow
+
+#: What makes the miniature smaller still: seconds instead of minutes.
+SMALLER = {
+    "data": [("train_images: 2400", "train_images: 160"), ("val_images: 449", "val_images: 40")]
+    + [("train_images: 500", "train_images: 48"), ("val_images: 120", "val_images: 12")] * 2,
+    "pretrain": [("  epochs: 20", "  epochs: 2")],
+    "coco": [("  epochs: 6", "  epochs: 1"), ("validate_epochs: 2", "validate_epochs: 1")],
+    "ade20k": [],
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone of the working copy's files, run once with Snakemake."""
+    folder = tmp_path_factory.mktemp("clone") / "pro ject"
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in files.splitlines():
+        if (ROOT / name).exists() and not name.startswith(("reports/", "tests/", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for page, edits in SMALLER.items():
+        path = folder / "params" / "mini" / f"{page}.yaml"
+        for old, new in edits:
+            assert old in path.read_text(), f"{page}.yaml no longer holds {old!r}"
+            path.write_text(path.read_text().replace(old, new, 1))
+    shorten(folder / "params" / "mini" / "ade20k.yaml", updates=4, warmup_updates=1, validate_updates=4)
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "add", "--all"],
+        ["git", "commit", "--quiet", "-m", "Begin"],
+    ):
+        typed(folder, *command)
+    typed(folder, "snakemake", "--cores", "2")
+    return folder
+
+
+def shorten(path: Path, **values: int) -> None:
+    lines = path.read_text().splitlines()
+    for key, value in values.items():
+        lines = [f"  {key}: {value}" if line.startswith(f"  {key}:") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def typed(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    identity = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **identity, "PATH": path}
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
+    )
+    assert not check or result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def test_every_number_was_measured(clone):
+    metrics = {
+        path.parts[-3]: json.loads(path.read_text()) for path in clone.glob("reports/mini/metrics/*/*/*.json")
+    }
+    assert 0 <= metrics["imagenet"]["top1"] <= 100
+    assert set(metrics["coco"]["bbox"]) == set(metrics["coco"]["segm"])
+    assert len(metrics["coco"]["bbox"]) == 12
+    for head in ("paca", "upernet"):
+        measured = json.loads(
+            (clone / f"reports/mini/metrics/ade20k/test_pacavit/{head}/seed0.json").read_text()
+        )
+        assert {"mIoU", "mAcc", "aAcc", "untrained", "origin"} <= set(measured)
+    origin = metrics["imagenet"]["origin"]
+    assert len(origin["commit"].removesuffix("-dirty")) == 40
+    assert len(origin["data"]) == len(origin["weights"]) == 64
+
+
+def test_every_training_left_its_learning_curve(clone):
+    curves = sorted(clone.glob("reports/mini/curves/**/*.csv"))
+    assert len(curves) == 4
+    for path in curves:
+        with open(path) as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["step"]) for row in rows] == sorted({int(row["step"]) for row in rows})
+        assert any(float(row["train_loss"]) > 0 for row in rows if row["train_loss"])
+        assert any(value for row in rows for name, value in row.items() if name.startswith("val_"))
+
+
+def test_a_second_run_has_nothing_to_do(clone):
+    assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
+    assert "up to date" in typed(clone, "dvc", "status").stdout
+
+
+def test_the_page_needs_no_network(clone):
+    page = (clone / "reports/index.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 12
+    assert 'src="http' not in page
+
+
+def test_snakemakes_own_report(clone):
+    typed(clone, "snakemake", "--report", "report.zip")
+    assert (clone / "report.zip").stat().st_size > 100_000
+
+
+def test_mlflow_has_every_stage_by_default(clone):
+    from mlflow import MlflowClient
+
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    code = "import mlflow; print(mlflow.get_tracking_uri())"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=clone, env=environment, capture_output=True, text=True
+    )
+    assert Path(unquote(printed.stdout.strip()).removeprefix("sqlite:///")).samefile(clone / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    experiment = client.get_experiment_by_name("pacavit-mini")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 19
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    trained = next(run for run in runs if run.info.run_name == "pretrain@test_pacavit-0")
+    assert trained.data.params["pretrain.recipe.epochs"] == "2"
+    assert len(client.get_metric_history(trained.info.run_id, "train/loss")) == 2
+    assert trained.data.tags["data.data"]
+    assert "mlflow.source.git.commit" in trained.data.tags
+    assert any(name.startswith("system/") for name in trained.data.metrics)
+
+
+def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):
+    page = clone / "params/mini/ade20k.yaml"
+    lines = [("  lr: 9e-4" if line.startswith("  lr:") else line) for line in page.read_text().splitlines()]
+    page.write_text("\n".join(lines) + "\n")
+    printed = typed(clone, "dvc", "repro").stdout
+    ran = {
+        line.split("'")[1].split("@")[0] for line in printed.splitlines() if line.startswith("Running stage")
+    }
+    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "report"}
+    assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:50_000]), "truncated or corrupt archive"),
+        (lambda path: path.unlink(), "missing, and stage prepare_coco reads it"),
+    ],
+)
+def test_a_damaged_archive_is_one_line_and_leaves_nothing(clone, damage, message):
+    archive = clone / "data/mini/archives/coco/train2017.zip"
+    prepared = clone / "data/mini/coco"
+    kept = archive.read_bytes()
+    before = sorted(path.name for path in prepared.parent.iterdir())
+    damage(archive)
+    result = typed(clone, "pacavit", "prepare", "coco", check=False)
+    archive.write_bytes(kept)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert message in result.stderr
+    assert sorted(path.name for path in prepared.parent.iterdir()) == before
