@@ -100,6 +100,10 @@ def test_an_edit_after_a_pull_is_seen(built, tmp_path):
     assert {"archives_coco", "prepare_coco"} | task("coco") == clone.snakemake()
 
 
+def test_snakemake_takes_the_projects_own_settings(fresh):
+    assert "workflow specific profile profiles/default" in fresh.run("snakemake", "-n")
+
+
 def test_going_back_to_an_older_commit_restores_instead_of_running(built):
     built.edit("coco", "global_batch: 8", "global_batch: 16")
     built.snakemake()
