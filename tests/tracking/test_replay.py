@@ -430,6 +430,7 @@ def test_twelve_first_jobs_at_once_all_reach_an_empty_database(work, monkeypatch
     assert sorted(run.data.tags["variant"] for run in found) == sorted(f"v{number}" for number in range(12))
     assert {run.info.status for run in found} == {"FINISHED"}
     assert all(points(client, run) == [0, 1] for run in found)
+    assert all(loads(client, run) for run in found)
 
 
 @pytest.mark.slow

@@ -138,9 +138,11 @@ def follow(folder: Path, process: int) -> bool:
         try:
             client = client or open_client()
             run = sync(client, folder)
-            if running and not _is_monitored():
+            if monitor is None or (running and not _is_monitored()):
                 monitor = SystemMetricsMonitor(run, sampling_interval=_SYSTEM_SECONDS, resume_logging=True)
-                monitor.start()
+                _publish_sample(monitor)
+                if running:
+                    monitor.start()
         except Exception as error:
             # Whatever MLflow raises, the files stay, and the next round tries again.
             print(f"{time.strftime('%H:%M:%S')} {_told(error)}", flush=True)
@@ -152,6 +154,13 @@ def follow(folder: Path, process: int) -> bool:
     if monitor is not None:
         monitor.finish()
     return True
+
+
+def _publish_sample(monitor: SystemMetricsMonitor) -> None:
+    """Hand over the machine's load as it is: the monitor's own first sample comes too late for a short job."""
+    monitor.collect_metrics()
+    monitor.publish_metrics(monitor.aggregate_metrics())
+    monitor.mlflow_logger.flush()
 
 
 def _is_monitored() -> bool:
