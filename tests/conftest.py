@@ -1,9 +1,13 @@
 """Fixtures that several test modules share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+# Small tensors gain nothing from several threads, and tests beside each other lose much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
