@@ -51,7 +51,7 @@ def test_without_clusters_patches_attend_to_patches():
 
 def test_stage_wise_the_first_block_clusters_and_the_others_reuse_it():
     model = tiny()
-    assert [block.attn.has_clustering for block in model.stage1] == [True, False]
+    assert [block.attn.clustering is not None for block in model.stage1] == [True, False]
     seen = []
     for block in model.stage1:
         block.attn.register_forward_hook(lambda module, args, output: seen.append(output[1]))
@@ -61,7 +61,7 @@ def test_stage_wise_the_first_block_clusters_and_the_others_reuse_it():
 
 def test_block_wise_every_block_clusters():
     model = tiny(clustering_mode="block")
-    assert [block.attn.has_clustering for block in model.stage1] == [True, True]
+    assert [block.attn.clustering is not None for block in model.stage1] == [True, True]
 
 
 @pytest.mark.parametrize("kind", ["mlp", "linear"])
@@ -103,7 +103,7 @@ def test_a_teacher_can_be_built_twice():
     for _ in range(2):
         model = tiny(teacher_depths=(1, 1, 1, 1))
         assert model(torch.randn(2, 3, 64, 64)).shape == (2, 5)
-        assert not any(block.attn.has_clustering for block in model.stage1)
+        assert not any(block.attn.clustering is not None for block in model.stage1)
 
 
 def test_drop_path_grows_linearly_over_all_blocks():

@@ -43,9 +43,9 @@ def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
 def test_what_starts_anew_learns_faster_under_the_paca_head(create_job, monkeypatch, kind):
     from pacavit.models import paca_vit
 
-    monkeypatch.setitem(
-        paca_vit._VARIANTS, "test_pacavit", {**paca_vit.variant_config("test_pacavit"), "clustering": kind}
-    )
+    kwargs = {**paca_vit.variant_config("test_pacavit"), "clustering": kind}
+    entry = paca_vit._VARIANTS["test_pacavit"]._replace(kwargs=kwargs)
+    monkeypatch.setitem(paca_vit._VARIANTS, "test_pacavit", entry)
     job = create_job("ade20k", head="paca")
     job.inputs["pretrained"] = None
     monkeypatch.setattr(ade20k.models, "backbone", _random(ade20k.models.backbone))

@@ -7,17 +7,15 @@ Shapes: B images, C channels, N = H × W patches, M clusters, h heads. Tokens ar
 that their map view (B, C, H, W) is channels-last and going from one to the other copies nothing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
+from timm.layers import DropPath, calculate_drop_path_rates, get_device_dtype, trunc_normal_
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint
@@ -25,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pacavit.errors import PacavitError
+
+# Annotations are no strings here: torch.fx writes them into the code that TorchScript then compiles.
 
 __all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config"]
 
@@ -47,26 +47,26 @@ class PatchEmbed(nn.Module):
     The stem has two of them with nothing between; a transition has one. An odd grid rounds up.
     """
 
-    def __init__(self, proj: nn.Module, dim: int) -> None:
+    def __init__(self, proj: nn.Module, dim: int, device=None, dtype=None) -> None:
         super().__init__()
         self.proj = proj
-        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         x = self.proj(x)
         return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
 
 
-def _halving(in_chans: int, out_chans: int) -> nn.Conv2d:
-    return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1)
+def _halving(in_chans: int, out_chans: int, device=None, dtype=None) -> nn.Conv2d:
+    return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1, device=device, dtype=dtype)
 
 
 class DepthWiseConv(nn.Module):
     """A depth-wise 3×3 convolution over the grid whose input is added to its output."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, device=None, dtype=None) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim)
+        self.dwconv = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         return x + to_tokens(self.dwconv(to_map(x, size)))
@@ -75,13 +75,14 @@ class DepthWiseConv(nn.Module):
 class Mlp(nn.Module):
     """Feed-forward network with a depth-wise convolution before its GELU."""
 
-    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0) -> None:
+    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, device=None, dtype=None) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.dwconv = DepthWiseConv(hidden_dim)
+        dd = {"device": device, "dtype": dtype}
+        self.fc1 = nn.Linear(dim, hidden_dim, **dd)
+        self.dwconv = DepthWiseConv(hidden_dim, **dd)
         self.act = nn.GELU()
         self.drop = nn.Dropout(drop)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc2 = nn.Linear(hidden_dim, dim, **dd)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = self.drop(self.act(self.dwconv(self.fc1(x), size)))
@@ -91,14 +92,15 @@ class Mlp(nn.Module):
 class ConvClustering(nn.Module):
     """Cluster logits (B, M, N) from tokens by a depth-wise convolution and two 1×1 convolutions."""
 
-    def __init__(self, dim: int, num_clusters: int, kernel_size: int = 7) -> None:
+    def __init__(self, dim: int, num_clusters: int, kernel_size: int = 7, device=None, dtype=None) -> None:
         super().__init__()
+        dd = {"device": device, "dtype": dtype}
         self.clustering = nn.Sequential(
-            nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim),
+            nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, **dd),
             nn.GELU(),
-            nn.Conv2d(dim, dim, kernel_size=1),
+            nn.Conv2d(dim, dim, kernel_size=1, **dd),
             nn.GELU(),
-            nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False),
+            nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False, **dd),
         )
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -116,18 +118,23 @@ class TokenClustering(nn.Module):
         return self.clustering(x).transpose(1, 2)
 
 
-def create_clustering(kind: str, dim: int, num_clusters: int, kernel_size: int = 7) -> nn.Module:
+def create_clustering(
+    kind: str, dim: int, num_clusters: int, kernel_size: int = 7, device=None, dtype=None
+) -> nn.Module:
     """Return the clustering module of a kind: ``conv``, ``mlp`` or ``linear``.
 
     Raises:
         ValueError: another kind.
     """
+    dd = {"device": device, "dtype": dtype}
     if kind == "conv":
-        return ConvClustering(dim, num_clusters, kernel_size)
+        return ConvClustering(dim, num_clusters, kernel_size, **dd)
     if kind == "mlp":
-        return TokenClustering(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, num_clusters))
+        return TokenClustering(
+            nn.Linear(dim, 4 * dim, **dd), nn.GELU(), nn.Linear(4 * dim, num_clusters, **dd)
+        )
     if kind == "linear":
-        return TokenClustering(nn.Linear(dim, num_clusters, bias=False))
+        return TokenClustering(nn.Linear(dim, num_clusters, bias=False, **dd))
     raise ValueError(f"clustering={kind!r}: expected 'conv', 'mlp' or 'linear'")
 
 
@@ -142,6 +149,9 @@ class PatchToClusterAttention(nn.Module):
         num_heads: heads, which divide C.
         num_clusters: M.
         clustering: module that gives cluster logits; without one the caller hands in the assignment.
+
+    Raises:
+        ValueError: the heads do not divide C; at call, no assignment where one has to be handed in.
     """
 
     def __init__(
@@ -152,22 +162,22 @@ class PatchToClusterAttention(nn.Module):
         clustering: nn.Module | None = None,
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
+        device=None,
+        dtype=None,
     ) -> None:
         super().__init__()
+        dd = {"device": device, "dtype": dtype}
         if dim % num_heads:
             raise ValueError(f"{num_heads} heads do not divide {dim} channels")
         self.num_heads = num_heads
         self.num_clusters = num_clusters
-        if num_clusters > 0:
-            self.cluster_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        if clustering is not None:
-            self.clustering = clustering
-        self.has_clustering = clustering is not None
-        self.q = nn.Linear(dim, dim)
-        self.k = nn.Linear(dim, dim)
-        self.v = nn.Linear(dim, dim)
+        self.cluster_norm = nn.LayerNorm(dim, eps=NORM_EPS, **dd) if num_clusters > 0 else None
+        self.clustering = clustering
+        self.q = nn.Linear(dim, dim, **dd)
+        self.k = nn.Linear(dim, dim, **dd)
+        self.v = nn.Linear(dim, dim, **dd)
         self.attn_drop = attn_drop
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def assign(self, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -178,9 +188,13 @@ class PatchToClusterAttention(nn.Module):
         self, x: Tensor, size: tuple[int, int], assignment: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; also return the assignment in use, for the later blocks of the stage."""
-        if self.has_clustering:
+        if self.clustering is not None:
             assignment = self.assign(x, size)
-        clusters = self.cluster_norm(assignment @ x) if self.num_clusters > 0 else x
+        clusters = x
+        if self.cluster_norm is not None:
+            if assignment is None:
+                raise ValueError("no clustering module: hand in the assignment (B, M, N)")
+            clusters = self.cluster_norm(assignment @ x)
         q, k, v = self._heads(self.q(x)), self._heads(self.k(clusters)), self._heads(self.v(clusters))
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2))), assignment
@@ -202,13 +216,18 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         proj_drop: float = 0.0,
         attn_drop: float = 0.0,
+        device=None,
+        dtype=None,
     ) -> None:
         super().__init__()
-        self.norm1_before = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attn = PatchToClusterAttention(dim, num_heads, num_clusters, clustering, attn_drop, proj_drop)
+        dd = {"device": device, "dtype": dtype}
+        self.norm1_before = nn.LayerNorm(dim, eps=NORM_EPS, **dd)
+        self.attn = PatchToClusterAttention(
+            dim, num_heads, num_clusters, clustering, attn_drop, proj_drop, **dd
+        )
         self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.norm2_before = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), proj_drop)
+        self.norm2_before = nn.LayerNorm(dim, eps=NORM_EPS, **dd)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), proj_drop, **dd)
         self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(
@@ -218,6 +237,35 @@ class Block(nn.Module):
         x = x + self.drop_path1(attended)
         x = x + self.drop_path2(self.mlp(self.norm2_before(x), size))
         return x, assignment
+
+
+class Stage(nn.ModuleList):
+    """Blocks on one grid, each of which takes over the assignment of the one before or makes its own."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__(blocks)
+        self.grad_checkpointing = False
+
+    def forward(
+        self, x: Tensor, size: tuple[int, int], assignment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return tokens (B, N, C) of tokens, and the assignment in use in the first block."""
+        first = assignment
+        for i, block in enumerate(self):
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x, assignment = checkpoint(block, x, size, assignment)
+            else:
+                x, assignment = block(x, size, assignment)
+            if i == 0:
+                first = assignment
+        return x, first
+
+
+class StageNorm(nn.LayerNorm):
+    """The layer norm that ends a stage: from tokens (B, N, C) to the map (B, C, H, W) that others see."""
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return to_map(F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps), size)
 
 
 class Residual(nn.Module):
@@ -234,24 +282,33 @@ class Residual(nn.Module):
 class BlurConv2d(nn.Module):
     """A strided 3×3 convolution of a low-passed map, so that halving the grid does not alias."""
 
-    def __init__(self, in_chans: int, out_chans: int) -> None:
+    def __init__(self, in_chans: int, out_chans: int, device=None, dtype=None) -> None:
         super().__init__()
-        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        row = torch.tensor([1.0, 2.0, 1.0], device=device, dtype=dtype) / 4
         self.register_buffer("blur_filter", torch.outer(row, row).repeat(in_chans, 1, 1, 1))
-        self.conv = _halving(in_chans, out_chans)
+        self.conv = _halving(in_chans, out_chans, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.conv2d(x, self.blur_filter, padding=1, groups=x.shape[1]))
+        return self.conv(F.conv2d(x, self.blur_filter, padding=1, groups=self.conv.in_channels))
 
 
-def _mixer(dim: int, kernel_size: int) -> list[nn.Module]:
-    spatial = nn.Conv2d(dim, dim, kernel_size, padding="same", groups=dim)
+def _mixer(dim: int, kernel_size: int, device=None, dtype=None) -> list[nn.Module]:
+    dd = {"device": device, "dtype": dtype}
+    spatial = nn.Conv2d(dim, dim, kernel_size, padding="same", groups=dim, **dd)
     return [
-        Residual(nn.Sequential(spatial, nn.GELU(), nn.BatchNorm2d(dim))),
-        nn.Conv2d(dim, dim, kernel_size=1),
+        Residual(nn.Sequential(spatial, nn.GELU(), nn.BatchNorm2d(dim, **dd))),
+        nn.Conv2d(dim, dim, kernel_size=1, **dd),
         nn.GELU(),
-        nn.BatchNorm2d(dim),
+        nn.BatchNorm2d(dim, **dd),
     ]
+
+
+def _resized(coarse: Tensor, fine: Tensor) -> Tensor:
+    return F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _assignment(logits: Tensor) -> Tensor:
+    return logits.flatten(2).softmax(dim=-1)
 
 
 class ConvMixerTeacher(nn.Module):
@@ -261,42 +318,48 @@ class ConvMixerTeacher(nn.Module):
     """
 
     def __init__(
-        self, dims: Sequence[int], depths: Sequence[int], num_clusters: Sequence[int], kernel_size: int = 7
+        self,
+        dims: Sequence[int],
+        depths: Sequence[int],
+        num_clusters: Sequence[int],
+        kernel_size: int = 7,
+        device=None,
+        dtype=None,
     ) -> None:
         super().__init__()
-        self.num_clusters = tuple(num_clusters)
+        dd = {"device": device, "dtype": dtype}
         last = len(dims)
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True), start=1):
-            units = [nn.Sequential(*_mixer(dim, kernel_size)) for _ in range(depth)]
+            units = [nn.Sequential(*_mixer(dim, kernel_size, **dd)) for _ in range(depth)]
             self.add_module(f"block{i}", nn.Sequential(*units))
             if i < last:
                 coarser = dims[i]
-                transition = (BlurConv2d(dim, coarser), nn.GELU(), nn.BatchNorm2d(coarser))
-                lateral = (nn.Conv2d(coarser, dim, kernel_size=1), nn.GELU(), nn.BatchNorm2d(dim))
+                transition = (BlurConv2d(dim, coarser, **dd), nn.GELU(), nn.BatchNorm2d(coarser, **dd))
+                lateral = (nn.Conv2d(coarser, dim, kernel_size=1, **dd), nn.GELU(), nn.BatchNorm2d(dim, **dd))
                 self.add_module(f"transition{i}", nn.Sequential(*transition))
                 self.add_module(f"lateral{i}", nn.Sequential(*lateral))
-                self.add_module(f"fpn{i}", nn.Sequential(*_mixer(dim, kernel_size)))
-            if num_clusters[i - 1] > 0:
-                self.add_module(f"to_clusters{i}", nn.Conv2d(dim, num_clusters[i - 1], kernel_size=1))
+                self.add_module(f"fpn{i}", nn.Sequential(*_mixer(dim, kernel_size, **dd)))
+            clusters = num_clusters[i - 1]
+            to_clusters = nn.Conv2d(dim, clusters, kernel_size=1, **dd) if clusters > 0 else None
+            setattr(self, f"to_clusters{i}", to_clusters)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor | None], list[Tensor]]:
+    def forward(self, x: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
         """Return assignments (B, M, N) and bottom-up maps (B, C, H, W) of each stage, from the stem's map."""
-        last = len(self.num_clusters)
-        features = []
-        for i in range(1, last + 1):
-            x = self.get_submodule(f"block{i}")(x)
-            features.append(x)
-            if i < last:
-                x = self.get_submodule(f"transition{i}")(x)
-        assignments: list[Tensor | None] = [None] * last
-        for i in range(last, 0, -1):
-            if i < last:
-                fine = features[i - 1]
-                x = F.interpolate(x, size=fine.shape[2:], mode="bilinear", align_corners=False)
-                x = self.get_submodule(f"fpn{i}")(fine + self.get_submodule(f"lateral{i}")(x))
-            if self.num_clusters[i - 1] > 0:
-                logits = self.get_submodule(f"to_clusters{i}")(x)
-                assignments[i - 1] = logits.flatten(2).softmax(dim=-1)
+        up1 = self.block1(x)
+        up2 = self.block2(self.transition1(up1))
+        up3 = self.block3(self.transition2(up2))
+        up4 = self.block4(self.transition3(up3))
+        down3 = self.fpn3(up3 + self.lateral3(_resized(up4, up3)))
+        down2 = self.fpn2(up2 + self.lateral2(_resized(down3, up2)))
+        down1 = self.fpn1(up1 + self.lateral1(_resized(down2, up1)))
+        # Spelled out stage by stage, since TorchScript looks up no module by a name made at run time.
+        assignments: list[Tensor | None] = [
+            None if self.to_clusters1 is None else _assignment(self.to_clusters1(down1)),
+            None if self.to_clusters2 is None else _assignment(self.to_clusters2(down2)),
+            None if self.to_clusters3 is None else _assignment(self.to_clusters3(down3)),
+            None if self.to_clusters4 is None else _assignment(self.to_clusters4(up4)),
+        ]
+        features: list[Tensor | None] = [up1, up2, up3, up4]
         return assignments, features
 
 
@@ -309,20 +372,21 @@ class PaCaViT(nn.Module):
         in_chans: channels of the image.
         num_classes: classes of the head; 0 for none.
         global_pool: ``avg``, or an empty string for none.
-        embed_dims, depths, num_heads, mlp_ratios: one value a stage.
+        embed_dims, depths, num_heads, mlp_ratios: one value for each of the four stages.
         num_clusters: M of each stage; 0 is plain attention between patches.
         clustering: ``conv``, ``mlp`` or ``linear``; unused with a teacher.
         clustering_mode: ``stage`` computes the assignment in a stage's first block and reuses it in the later ones,
-            ``block`` computes one in every block.
+            ``block`` computes one in every block; unused with a teacher.
         clustering_kernel_size: of the depth-wise convolutions that cluster.
         teacher_depths: depths of the ConvMixer clustering teacher; none without one.
         drop_rate: dropout before the classifier.
         proj_drop_rate, attn_drop_rate: dropout in the blocks.
         drop_path_rate: stochastic depth of the last block, growing linearly over all blocks from 0.
         img_size: accepted, as timm's callers pass it, and without effect.
+        device, dtype: of the parameters and buffers.
 
     Raises:
-        ValueError: a value out of its range, or sequences of other lengths than the stages.
+        ValueError: a value out of its range, or sequences of other lengths than four.
     """
 
     def __init__(
@@ -344,12 +408,21 @@ class PaCaViT(nn.Module):
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         img_size: int | tuple[int, int] | None = None,
+        device=None,
+        dtype=None,
     ) -> None:
         super().__init__()
-        lengths = {len(v) for v in (embed_dims, depths, num_heads, mlp_ratios, num_clusters)}
-        if len(lengths) != 1 or min(num_clusters) < 0:
+        dd = {"device": device, "dtype": dtype}
+        per_stage = [embed_dims, depths, num_heads, mlp_ratios, num_clusters]
+        if teacher_depths is not None:
+            per_stage.append(teacher_depths)
+        if any(len(values) != 4 for values in per_stage):
             raise ValueError(
-                "embed_dims, depths, num_heads, mlp_ratios and num_clusters take one value a stage"
+                "embed_dims, depths, num_heads, mlp_ratios, num_clusters and teacher_depths take one value a stage: 4"
+            )
+        if min(num_clusters) < 0:
+            raise ValueError(
+                f"num_clusters={tuple(num_clusters)}: expected at least 0, which is plain attention"
             )
         if clustering_mode not in ("stage", "block"):
             raise ValueError(f"clustering_mode={clustering_mode!r}: expected 'stage' or 'block'")
@@ -358,7 +431,6 @@ class PaCaViT(nn.Module):
         self.global_pool = _checked_pool(global_pool)
         self.num_stages = len(depths)
         self.num_clusters = tuple(num_clusters)
-        self.grad_checkpointing = False
         self.num_features = self.head_hidden_size = embed_dims[-1]
         self.feature_info = [
             {"num_chs": dim, "reduction": 4 * 2**i, "module": f"norm{i + 1}"}
@@ -366,23 +438,26 @@ class PaCaViT(nn.Module):
         ]
 
         stem = nn.Sequential(
-            _halving(in_chans, embed_dims[0] // 2), _halving(embed_dims[0] // 2, embed_dims[0])
+            _halving(in_chans, embed_dims[0] // 2, **dd), _halving(embed_dims[0] // 2, embed_dims[0], **dd)
         )
-        self.patch_embed = PatchEmbed(stem, embed_dims[0])
+        self.patch_embed = PatchEmbed(stem, embed_dims[0], **dd)
+        self.paca_teacher = None
         if teacher_depths is not None:
             self.paca_teacher = ConvMixerTeacher(
-                embed_dims, teacher_depths, num_clusters, clustering_kernel_size
+                embed_dims, teacher_depths, num_clusters, clustering_kernel_size, **dd
             )
-        self.has_teacher = teacher_depths is not None
 
         drop_paths = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         for i, (dim, depth, clusters) in enumerate(zip(embed_dims, depths, num_clusters, strict=True)):
             if i > 0:
-                self.add_module(f"transition{i}", PatchEmbed(_halving(embed_dims[i - 1], dim), dim))
-            blocks = nn.ModuleList()
+                proj = _halving(embed_dims[i - 1], dim, **dd)
+                self.add_module(f"transition{i}", PatchEmbed(proj, dim, **dd))
+            blocks = []
             for j in range(depth):
-                own = clusters > 0 and not self.has_teacher and (j == 0 or clustering_mode == "block")
-                module = create_clustering(clustering, dim, clusters, clustering_kernel_size) if own else None
+                own = clusters > 0 and teacher_depths is None and (j == 0 or clustering_mode == "block")
+                module = None
+                if own:
+                    module = create_clustering(clustering, dim, clusters, clustering_kernel_size, **dd)
                 blocks.append(
                     Block(
                         dim,
@@ -393,13 +468,14 @@ class PaCaViT(nn.Module):
                         drop_path=drop_paths[i][j],
                         proj_drop=proj_drop_rate,
                         attn_drop=attn_drop_rate,
+                        **dd,
                     )
                 )
-            self.add_module(f"stage{i + 1}", blocks)
-            self.add_module(f"norm{i + 1}", nn.LayerNorm(dim, eps=NORM_EPS))
+            self.add_module(f"stage{i + 1}", Stage(blocks))
+            self.add_module(f"norm{i + 1}", StageNorm(dim, eps=NORM_EPS, **dd))
 
         self.head_drop = nn.Dropout(drop_rate)
-        self.head = nn.Linear(embed_dims[-1], num_classes) if num_classes > 0 else nn.Identity()
+        self.head = nn.Linear(embed_dims[-1], num_classes, **dd) if num_classes > 0 else nn.Identity()
         self.apply(_init_weights)
 
     @torch.jit.ignore
@@ -413,66 +489,75 @@ class PaCaViT(nn.Module):
         if coarse:
             blocks: Any = [(r"^(?:stage|transition|norm)(\d+)", None)]
         else:
+            # A stage's blocks, then the transition out of it, which its norm leads into.
             blocks = [
                 (r"^stage(\d+)\.(\d+)", None),
-                (r"^transition(\d+)", (0,)),
+                (r"^transition(\d+)", (99998,)),
                 (r"^norm(\d+)", (99999,)),
             ]
         return {"stem": r"^patch_embed|^paca_teacher", "blocks": blocks}
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass instead of keeping its activations."""
-        self.grad_checkpointing = enable
+        """Recompute each block in the backward pass instead of keeping its activations.
+
+        The teacher's are kept: run twice, its batch norms would count each batch twice.
+        """
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """Return the classifier."""
         return self.head
 
+    @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier; 0 classes leave none."""
+        """Replace the classifier, and the pooling if one is given; 0 classes leave none."""
+        dd = get_device_dtype(self)
         self.num_classes = num_classes
         if global_pool is not None:
             self.global_pool = _checked_pool(global_pool)
-        weight = self.patch_embed.norm.weight
-        self.head = nn.Identity()
-        if num_classes > 0:
-            self.head = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
-            _init_weights(self.head)
+        self.head = nn.Linear(self.num_features, num_classes, **dd) if num_classes > 0 else nn.Identity()
+        _init_weights(self.head)
         self.head.train(self.training)
 
-    def stage_tokens(
-        self, x: Tensor, last: int | None = None
-    ) -> list[tuple[Tensor, tuple[int, int], Tensor | None]]:
-        """Run the stages on images (B, C_in, H, W).
+    def forward_stages(self, x: Tensor, last: int = 3) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Run the stages up to index ``last`` on images (B, C_in, H, W).
 
         Returns:
-            For each stage up to ``last``: its normed tokens (B, N, C), its grid (H, W), and the assignment (B, M, N)
-            of its first block, or None where M = 0.
+            For each stage its normed map (B, C, H, W), and the assignment (B, M, N) of its first block, or None
+            where M = 0.
         """
         x, size = self.patch_embed(x)
-        taught: list[Tensor | None] = [None] * self.num_stages
-        teacher_maps: list[Tensor] = []
-        if self.has_teacher:
-            taught, teacher_maps = self.paca_teacher(to_map(x, size))
-        outputs = []
-        for i in range(self.num_stages if last is None else last + 1):
-            if i > 0:
-                x, size = self.get_submodule(f"transition{i}")(to_map(x, size))
-            assignment, first = taught[i], taught[i]
-            for j, block in enumerate(self.get_submodule(f"stage{i + 1}")):
-                if self.grad_checkpointing and not torch.jit.is_scripting():
-                    x, assignment = checkpoint(block, x, size, assignment)
-                else:
-                    x, assignment = block(x, size, assignment)
-                first = assignment if j == 0 else first
-            if self.has_teacher:
-                x = x + to_tokens(teacher_maps[i])
-            x = self.get_submodule(f"norm{i + 1}")(x)
-            outputs.append((x, size, first))
-        return outputs
+        taught: list[Tensor | None] = [None, None, None, None]
+        features: list[Tensor | None] = [None, None, None, None]
+        if self.paca_teacher is not None:
+            taught, features = self.paca_teacher(to_map(x, size))
 
+        # Spelled out as in the teacher; pruning leaves None of the later stages.
+        x, first = self.stage1(x, size, taught[0])
+        maps = [self.norm1(_added(x, features[0]), size)]
+        assignments = [first]
+        if self.stage2 is not None and last > 0:
+            x, size = self.transition1(maps[-1])
+            x, first = self.stage2(x, size, taught[1])
+            maps.append(self.norm2(_added(x, features[1]), size))
+            assignments.append(first)
+        if self.stage3 is not None and last > 1:
+            x, size = self.transition2(maps[-1])
+            x, first = self.stage3(x, size, taught[2])
+            maps.append(self.norm3(_added(x, features[2]), size))
+            assignments.append(first)
+        if self.stage4 is not None and last > 2:
+            x, size = self.transition3(maps[-1])
+            x, first = self.stage4(x, size, taught[3])
+            maps.append(self.norm4(_added(x, features[3]), size))
+            assignments.append(first)
+        return maps, assignments
+
+    @torch.jit.ignore
     def cluster_outputs(self) -> list[str]:
         """Return the names of the layers whose size is the number of clusters, which a dense task starts anew."""
         names = [
@@ -482,12 +567,16 @@ class PaCaViT(nn.Module):
             name for name, _ in self.named_modules() if name.startswith("paca_teacher.to_clusters")
         ]
 
+    @torch.jit.ignore
     def assignments(self, x: Tensor) -> list[Tensor | None]:
         """Return each stage's assignment as maps (B, M, H, W) that sum to one over the patches.
 
         None stands for a stage without clusters. In block-wise mode it is the first block's.
         """
-        return [None if z is None else z.unflatten(2, size) for _, size, z in self.stage_tokens(x)]
+        maps, assignments = self.forward_stages(x)
+        return [
+            None if z is None else z.unflatten(2, m.shape[2:]) for m, z in zip(maps, assignments, strict=True)
+        ]
 
     def forward_intermediates(
         self,
@@ -507,37 +596,50 @@ class PaCaViT(nn.Module):
             stop_early: do not run stages after the last one taken.
             output_fmt: ``NCHW`` maps or ``NLC`` tokens.
             intermediates_only: leave out the final features.
+
+        Returns:
+            The map of the last stage that ran, and the taken ones in the order of the stages; or these alone.
+
+        Raises:
+            ValueError: another ``output_fmt``.
         """
         if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"output_fmt={output_fmt!r}: expected 'NCHW' or 'NLC'")
+            raise ValueError(f"output_fmt='{output_fmt}': expected 'NCHW' or 'NLC'")
         take, last = feature_take_indices(self.num_stages, indices)
-        outputs = self.stage_tokens(x, last if stop_early else None)
-        shaped = [tokens if output_fmt == "NLC" else to_map(tokens, size) for tokens, size, _ in outputs]
-        intermediates = [shaped[i] for i in range(len(shaped)) if i in take]
+        maps, _ = self.forward_stages(x, last if stop_early else self.num_stages - 1)
+        intermediates = [m if output_fmt == "NCHW" else to_tokens(m) for i, m in enumerate(maps) if i in take]
         if intermediates_only:
             return intermediates
-        final, size, _ = outputs[-1]
-        return to_map(final, size), intermediates
+        return maps[-1], intermediates
 
+    @torch.jit.ignore
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one that ``indices`` names, and the classifier."""
+        """Drop the stages after the last one that ``indices`` names, and the classifier with its pooling.
+
+        Stage outputs are normed, so ``prune_norm`` has no effect. A head of a pruned stage goes in any case.
+
+        Returns:
+            The indices of the stages to take, counted from the first.
+        """
         take, last = feature_take_indices(self.num_stages, indices)
+        pruned = last + 1 < self.num_stages
         for i in range(last + 1, self.num_stages):
             for name in (f"transition{i}", f"stage{i + 1}", f"norm{i + 1}"):
-                delattr(self, name)
-        pruned = last + 1 < self.num_stages
+                setattr(self, name, None)
+            if self.paca_teacher is not None:
+                setattr(self.paca_teacher, f"to_clusters{i + 1}", None)
         self.num_stages = last + 1
         self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
         if prune_head or pruned:
-            self.reset_classifier(0)
+            self.reset_classifier(0, "")
         return take
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last stage's normed map (B, C, H / 32, W / 32) of images (B, C_in, H, W)."""
-        tokens, size, _ = self.stage_tokens(x)[-1]
-        return to_map(tokens, size)
+        maps, _ = self.forward_stages(x)
+        return maps[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits (B, classes) of the last map, or the pooled features (B, C) before them."""
@@ -549,6 +651,10 @@ class PaCaViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes) of images (B, C_in, H, W)."""
         return self.forward_head(self.forward_features(x))
+
+
+def _added(tokens: Tensor, feature: Tensor | None) -> Tensor:
+    return tokens if feature is None else tokens + to_tokens(feature)
 
 
 def _checked_pool(global_pool: str) -> str:
@@ -589,6 +695,12 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module | None = N
     return state_dict
 
 
+class _Variant(NamedTuple):
+    description: str
+    kwargs: dict[str, Any]
+    cfg: dict[str, Any]
+
+
 _SIZES: dict[str, dict[str, Any]] = {
     "test": {"embed_dims": (32, 64, 96, 128), "depths": (1, 2, 2, 1), "num_heads": (1, 2, 3, 4)},
     "tiny": {"embed_dims": (96, 192, 320, 384), "depths": (2, 2, 4, 2)},
@@ -602,29 +714,53 @@ _TEACHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _conv(size: str, *num_clusters: int, **kwargs: Any) -> dict[str, Any]:
-    return {**_SIZES[size], "num_clusters": num_clusters, **kwargs}
+def _variant(
+    description: str, size: str, *num_clusters: int, cfg: dict[str, Any] | None = None, **kwargs: Any
+) -> _Variant:
+    return _Variant(description, {**_SIZES[size], "num_clusters": num_clusters, **kwargs}, cfg or {})
 
 
-def _teacher(size: str) -> dict[str, Any]:
-    return {**_SIZES[size], **_TEACHERS[size], "num_clusters": (100, 100, 100, 100)}
-
-
-_VARIANTS: dict[str, dict[str, Any]] = {
-    "test_pacavit": _conv("test", 16, 16, 16, 0),
-    "pacavit_tiny_p2cconv_100_0": _conv("tiny", 100, 100, 100, 0),
-    "pacavit_small_p2cconv_100_0": _conv("small", 100, 100, 100, 0),
-    "pacavit_base_p2cconv_100_0": _conv("base", 100, 100, 100, 0),
-    "pacavit_small_p2cmlp_100_0": _conv("small", 100, 100, 100, 0, clustering="mlp"),
-    "pacavit_small_p2cconv_2_0": _conv("small", 2, 2, 2, 0),
-    "pacavit_small_p2cconv_49_0": _conv("small", 49, 49, 49, 0),
-    "pacavit_small_p2cconv_49_100": _conv("small", 49, 64, 81, 100),
-    "pacavit_small_p2cconv_100_49": _conv("small", 100, 81, 64, 49),
-    "pacavit_small_p2cconv_100": _conv("small", 100, 100, 100, 100),
-    "pacavit_small_p2cconv_100_blockwise": _conv("small", 100, 100, 100, 100, clustering_mode="block"),
-    "pacavit_convmixer_tiny_100": _teacher("tiny"),
-    "pacavit_convmixer_small_100": _teacher("small"),
-    "pacavit_convmixer_base_100": _teacher("base"),
+_VARIANTS: dict[str, _Variant] = {
+    "test_pacavit": _variant(
+        "Miniature for tests and for the whole pipeline on digits.",
+        "test",
+        16,
+        16,
+        16,
+        0,
+        cfg={"input_size": (3, 64, 64), "pool_size": (2, 2)},
+    ),
+    "pacavit_tiny_p2cconv_100_0": _variant("PaCa-Tiny, convolutional clustering.", "tiny", 100, 100, 100, 0),
+    "pacavit_small_p2cconv_100_0": _variant(
+        "PaCa-Small, convolutional clustering.", "small", 100, 100, 100, 0
+    ),
+    "pacavit_base_p2cconv_100_0": _variant("PaCa-Base, convolutional clustering.", "base", 100, 100, 100, 0),
+    "pacavit_small_p2cmlp_100_0": _variant(
+        "PaCa-Small, MLP clustering.", "small", 100, 100, 100, 0, clustering="mlp"
+    ),
+    "pacavit_small_p2cconv_2_0": _variant("Ablation: 2 clusters.", "small", 2, 2, 2, 0),
+    "pacavit_small_p2cconv_49_0": _variant("Ablation: 49 clusters.", "small", 49, 49, 49, 0),
+    "pacavit_small_p2cconv_49_100": _variant(
+        "Ablation: clusters growing from 49 to 100.", "small", 49, 64, 81, 100
+    ),
+    "pacavit_small_p2cconv_100_49": _variant(
+        "Ablation: clusters falling from 100 to 49.", "small", 100, 81, 64, 49
+    ),
+    "pacavit_small_p2cconv_100": _variant(
+        "Ablation: clusters in all four stages.", "small", 100, 100, 100, 100
+    ),
+    "pacavit_small_p2cconv_100_blockwise": _variant(
+        "Ablation: every block clusters by itself.", "small", 100, 100, 100, 100, clustering_mode="block"
+    ),
+    "pacavit_convmixer_tiny_100": _variant(
+        "PaCa-Tiny with the clustering teacher.", "tiny", 100, 100, 100, 100, **_TEACHERS["tiny"]
+    ),
+    "pacavit_convmixer_small_100": _variant(
+        "PaCa-Small with the clustering teacher.", "small", 100, 100, 100, 100, **_TEACHERS["small"]
+    ),
+    "pacavit_convmixer_base_100": _variant(
+        "PaCa-Base with the clustering teacher.", "base", 100, 100, 100, 100, **_TEACHERS["base"]
+    ),
 }
 
 
@@ -638,7 +774,7 @@ def variant_config(name: str) -> dict[str, Any]:
         near = get_close_matches(name, _VARIANTS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(_VARIANTS)}"
         raise PacavitError(f"variant {name!r}: not a registered model; {hint}")
-    return deepcopy(_VARIANTS[name])
+    return deepcopy(_VARIANTS[name].kwargs)
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -663,10 +799,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs(
-    {
-        **{f"{name}.untrained": _cfg() for name in _VARIANTS if name != "test_pacavit"},
-        "test_pacavit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2)),
-    }
+    {f"{name}.untrained": _cfg(description=v.description, **v.cfg) for name, v in _VARIANTS.items()}
 )
 
 
@@ -681,85 +814,16 @@ def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> PaCaViT:
     )
 
 
-@register_model
-def test_pacavit(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Miniature for tests and for the whole pipeline on digits."""
-    return _create("test_pacavit", pretrained, **kwargs)
+def _register(name: str, description: str) -> None:
+    """Make the entry point of a variant, as timm's ``register_model`` takes it: a function of that name."""
+
+    def create(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
+        return _create(name, pretrained, **kwargs)
+
+    create.__name__ = create.__qualname__ = name
+    create.__doc__ = description
+    globals()[name] = register_model(create)
 
 
-@register_model
-def pacavit_tiny_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Tiny, convolutional clustering."""
-    return _create("pacavit_tiny_p2cconv_100_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Small, convolutional clustering."""
-    return _create("pacavit_small_p2cconv_100_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_base_p2cconv_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Base, convolutional clustering."""
-    return _create("pacavit_base_p2cconv_100_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cmlp_100_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Small, MLP clustering."""
-    return _create("pacavit_small_p2cmlp_100_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_2_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: 2 clusters."""
-    return _create("pacavit_small_p2cconv_2_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_49_0(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: 49 clusters."""
-    return _create("pacavit_small_p2cconv_49_0", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_49_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: clusters growing from 49 to 100."""
-    return _create("pacavit_small_p2cconv_49_100", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_100_49(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: clusters falling from 100 to 49."""
-    return _create("pacavit_small_p2cconv_100_49", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: clusters in all four stages."""
-    return _create("pacavit_small_p2cconv_100", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_small_p2cconv_100_blockwise(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """Ablation: every block clusters by itself."""
-    return _create("pacavit_small_p2cconv_100_blockwise", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_convmixer_tiny_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Tiny with the clustering teacher."""
-    return _create("pacavit_convmixer_tiny_100", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_convmixer_small_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Small with the clustering teacher."""
-    return _create("pacavit_convmixer_small_100", pretrained, **kwargs)
-
-
-@register_model
-def pacavit_convmixer_base_100(pretrained: bool = False, **kwargs: Any) -> PaCaViT:
-    """PaCa-Base with the clustering teacher."""
-    return _create("pacavit_convmixer_base_100", pretrained, **kwargs)
+for _name, _entry in _VARIANTS.items():
+    _register(_name, _entry.description)
