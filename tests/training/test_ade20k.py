@@ -39,24 +39,10 @@ def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
     assert 13 in labels
 
 
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_what_starts_anew_learns_faster_under_the_paca_head(create_job, monkeypatch, kind):
-    from pacavit.models import paca_vit
-
-    kwargs = {**paca_vit.variant_config("test_pacavit"), "clustering": kind}
-    entry = paca_vit._VARIANTS["test_pacavit"]._replace(kwargs=kwargs)
-    monkeypatch.setitem(paca_vit._VARIANTS, "test_pacavit", entry)
-    job = create_job("ade20k", head="paca")
-    job.inputs["pretrained"] = None
-    monkeypatch.setattr(ade20k.models, "backbone", _random(ade20k.models.backbone))
-    factor = job.params.ade20k.heads.paca.lr_multiplier
-    found = rates(job)
-    output = {"conv": 4, "mlp": 2}[kind]
-    fast = {name for name, rate in found.items() if rate == pytest.approx(factor)}
-    assert {f"backbone.stage{i}.0.attn.clustering.clustering.{output}.weight" for i in (1, 2, 3)} <= fast
-    assert {name for name in found if name.startswith("decode_head.")} <= fast
-    assert all("clustering" in name for name in fast if name.startswith("backbone."))
-    assert "backbone.stage1.0.attn.clustering.clustering.0.weight" not in fast
+def test_the_multipliers_are_those_of_the_head(create_job):
+    for head in ("paca", "upernet"):
+        job = create_job("ade20k", head=head)
+        assert ade20k.describe(job, "BN").custom_keys == ade20k.multipliers(job)
 
 
 def test_upernet_has_one_rate(create_job):
@@ -116,7 +102,3 @@ def test_two_processes_train_and_validate_together(create_job):
     evaluate(evaluation)
     metrics = json.loads(evaluation.outputs["metrics"].read_text())
     assert curve["val_mIoU"].iloc[-1] == pytest.approx(metrics["mIoU"], rel=1e-4)
-
-
-def _random(backbone):
-    return lambda variant, checkpoint, *args: backbone(variant, None, *args)

@@ -56,10 +56,12 @@ def describe(job: Job, norm: str) -> FineTuning:
 
 
 def multipliers(job: Job) -> dict[str, dict[str, Any]]:
-    """Return mmengine's multipliers: no decay for norms; with the PaCa head, a higher rate for what starts anew.
+    """Return mmengine's multipliers, by part of a parameter's name: no decay for norms, and higher rates.
 
-    The published configuration names ``clustering.4``, which is a layer of the convolutional clustering only; what it
-    means are the layers whose number of clusters differs from pretraining, of every kind.
+    With the PaCa head, the head and the layers whose size is the number of clusters, which start anew, learn faster.
+    The published configuration names ``clustering.4``, which is such a layer in the convolutional clustering only.
+    UPerNet's has no such rates. Of two names that fit, mmengine takes the longer, then the first of the alphabet:
+    batch norms of the PaCa head are under ``head``, and so decayed, as published.
     """
     keys: dict[str, dict[str, Any]] = {"norm": {"decay_mult": 0.0}}
     head = getattr(job.params.ade20k.heads, str(job.names["head"]))
@@ -70,5 +72,5 @@ def multipliers(job: Job) -> dict[str, dict[str, Any]]:
         return {**keys, "head": faster, "clustering.4": faster}
     name = str(job.names["variant"])
     variant = {**variant_config(name), "num_clusters": job.params.ade20k.variants[name].num_clusters}
-    anew = PaCaViT(**variant).cluster_outputs()
+    anew = PaCaViT(**variant, device="meta").cluster_outputs()
     return {**keys, "head": faster, **{f"backbone.{layer}": faster for layer in anew}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pacavit.evaluation.coco import detection_loader, measure
 from pacavit.openmmlab import datasets, models
 from pacavit.openmmlab.runner import FineTuning
@@ -37,7 +39,7 @@ def describe(job: Job) -> FineTuning:
         dataset=dataset,
         updates=recipe.epochs * updates,
         recipe=recipe,
-        custom_keys={"norm": {"decay_mult": 0.0}},
+        custom_keys=multipliers(),
         decay={
             "type": "MultiStepLR",
             "by_epoch": False,
@@ -47,3 +49,11 @@ def describe(job: Job) -> FineTuning:
         validate_updates=recipe.validate_epochs * updates,
         validate=lambda model: measure(model, validation),
     )
+
+
+def multipliers() -> dict[str, dict[str, Any]]:
+    """Return mmengine's multipliers, by part of a parameter's name: no decay for norms, and one rate for all.
+
+    The teacher's batch norms have numbers for names, so they are decayed, as published.
+    """
+    return {"norm": {"decay_mult": 0.0}}
