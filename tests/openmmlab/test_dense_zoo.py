@@ -37,6 +37,7 @@ def published():
 
 
 COUNTS = published()
+VARIANTS = sorted({variant for variant, _, _ in COUNTS})
 
 
 def build(pages, variant, model, num_clusters):
@@ -70,11 +71,24 @@ def test_parameters_are_exactly_the_published_ones(project, variant, model, num_
     parts = {
         "model": whole,
         "backbone": whole.backbone,
-        "auxiliary_head": getattr(whole, "auxiliary_head", None),
+        "auxiliary_head": getattr(whole, "auxiliary_head", torch.nn.Identity()),
     }
-    for part, expected in COUNTS[variant, model, num_clusters].items():
-        module = parts[part]
-        assert (sum(p.numel() for p in module.parameters()) if module is not None else 0) == expected, part
+    counts = {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()}
+    assert {part: counts[part] for part in COUNTS[variant, model, num_clusters]} == COUNTS[
+        variant, model, num_clusters
+    ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("model", ["mask_rcnn", "paca", "upernet"])
+def test_the_last_block_has_the_drop_path_of_the_page(project, variant, model):
+    pages = params.load("paper")
+    dense = pages.ade20k.variants[variant].drop_path
+    expected = pages.coco.variants[variant].drop_path if model == "mask_rcnn" else getattr(dense, model)
+    encoder = build(pages, variant, model, tuple(pages.ade20k.variants[variant].num_clusters)).backbone
+    assert encoder.stage1[0].drop_path1.__class__ is torch.nn.Identity
+    assert encoder.stage4[-1].drop_path1.drop_prob == encoder.stage4[-1].drop_path2.drop_prob
+    assert encoder.stage4[-1].drop_path2.drop_prob == pytest.approx(expected)
 
 
 def test_every_variant_is_compared_in_every_published_model(project):
