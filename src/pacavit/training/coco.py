@@ -26,7 +26,10 @@ def finetune(job: Job) -> None:
 
 
 def describe(job: Job) -> FineTuning:
-    """Return the fine-tuning that the parameters ask for; its epochs leave out the last, smaller batch."""
+    """Return the fine-tuning that the parameters ask for.
+
+    An epoch is as many updates as it has whole batches; images left over open the next one.
+    """
     recipe = job.params.coco.recipe
     name = str(job.names["variant"])
     dataset = datasets.detection(job.inputs["data"], "train", datasets.detection_training(recipe))
