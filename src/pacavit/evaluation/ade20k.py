@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pacavit.checkpoints import load
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.openmmlab import datasets, models
@@ -73,7 +73,7 @@ def evaluate(job: Job) -> None:
         if options.untrained:
             model.init_weights()
             untrained = {"untrained": measure(model, loader, len(classes)).summary()}
-        model.load_state_dict(load_file(job.inputs["weights"]))
+        load(model, job.inputs["weights"])
         kept: Maps = {}
         confusion = measure(model, loader, len(classes), kept, options.keep)
         kept = {number: maps for part in gather(kept) for number, maps in part.items()}

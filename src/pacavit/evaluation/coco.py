@@ -13,10 +13,10 @@ import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pacavit.checkpoints import load
 from pacavit.data.coco import annotation_file
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import write_json
@@ -48,7 +48,7 @@ def evaluate(job: Job) -> None:
             model.init_weights()
             found = predict(model, loader)
             untrained = {"untrained": summaries(loader, found)} if is_main() else {}
-        model.load_state_dict(load_file(job.inputs["weights"]))
+        load(model, job.inputs["weights"])
         results = predict(model, loader)
     if not is_main():
         return

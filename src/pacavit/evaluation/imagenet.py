@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import distributed
 from torch.nn import functional as F
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 import pacavit.models  # noqa: F401, registers the variants
+from pacavit.checkpoints import load
 from pacavit.data.imagenet import ImageNetShards
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
@@ -65,7 +65,7 @@ def evaluate(job: Job) -> None:
         untrained = {}
         if options.untrained:
             untrained = {"untrained": measure(model, loader, device, precision)}
-        model.load_state_dict(load_file(job.inputs["weights"]))
+        load(model, job.inputs["weights"])
         logits, labels = predict(model, loader, device, precision)
     values = accuracies(logits, labels)
     recall = {

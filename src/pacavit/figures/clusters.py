@@ -8,9 +8,9 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from pacavit.checkpoints import read
 from pacavit.figures.style import bare, class_colours, figure
 from pacavit.models import PaCaViT, variant_config
 
@@ -20,7 +20,7 @@ _SHOWN = 4
 
 def load_backbone(weights: Path, variant: str, prefix: str = "", **kwargs: object) -> PaCaViT:
     """Return the trained backbone of a classifier, or of a dense model, whose keys have the prefix ``backbone.``."""
-    state = {k.removeprefix(prefix): v for k, v in load_file(weights).items() if k.startswith(prefix)}
+    state = {k.removeprefix(prefix): v for k, v in read(weights).weights.items() if k.startswith(prefix)}
     state = {key: value for key, value in state.items() if not key.startswith("head.")}
     model = PaCaViT(**{**variant_config(variant), "num_classes": 0, **kwargs})
     model.load_state_dict(state)

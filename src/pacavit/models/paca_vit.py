@@ -22,11 +22,12 @@ from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pacavit.checkpoints.reader import backbone_weights, unwrap
 from pacavit.errors import PacavitError
 
 # Annotations are no strings here: torch.fx writes them into the code that TorchScript then compiles.
 
-__all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config"]
+__all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config", "variant_names"]
 
 NORM_EPS = 1e-6
 
@@ -476,7 +477,7 @@ class PaCaViT(nn.Module):
 
         self.head_drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(embed_dims[-1], num_classes, **dd) if num_classes > 0 else nn.Identity()
-        self.apply(_init_weights)
+        self.apply(init_parameters)
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -520,7 +521,7 @@ class PaCaViT(nn.Module):
         if global_pool is not None:
             self.global_pool = _checked_pool(global_pool)
         self.head = nn.Linear(self.num_features, num_classes, **dd) if num_classes > 0 else nn.Identity()
-        _init_weights(self.head)
+        init_parameters(self.head)
         self.head.train(self.training)
 
     def forward_stages(self, x: Tensor, last: int = 3) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -667,13 +668,18 @@ def _clusters(module: nn.Module) -> bool:
     return isinstance(module, (ConvClustering, TokenClustering))
 
 
-def _init_weights(module: nn.Module) -> None:
-    """Initialise as the published code: truncated normal linears, fan-out normal convolutions."""
+def init_parameters(module: nn.Module) -> None:
+    """Initialise a layer as the published code: truncated normal linears, fan-out normal convolutions, plain norms.
+
+    Running statistics of a batch norm stay as they are.
+    """
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+    elif isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+        nn.init.ones_(module.weight)
     else:
         return
     if module.bias is not None:
@@ -685,14 +691,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module | None = N
 
     Unwraps the usual containers and strips the prefixes of data-parallel training and of dense models.
     """
-    for wrapper in ("state_dict", "model", "state_dict_ema"):
-        if isinstance(state_dict.get(wrapper), dict):
-            state_dict = state_dict[wrapper]
-            break
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    if any(key.startswith("backbone.") for key in state_dict):
-        return {k.removeprefix("backbone."): v for k, v in state_dict.items() if k.startswith("backbone.")}
-    return state_dict
+    return backbone_weights(unwrap(state_dict).weights)
 
 
 class _Variant(NamedTuple):
@@ -762,6 +761,11 @@ _VARIANTS: dict[str, _Variant] = {
         "PaCa-Base with the clustering teacher.", "base", 100, 100, 100, 100, **_TEACHERS["base"]
     ),
 }
+
+
+def variant_names() -> tuple[str, ...]:
+    """Return the names of the registered variants."""
+    return tuple(_VARIANTS)
 
 
 def variant_config(name: str) -> dict[str, Any]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
-from safetensors.torch import load_file
 from torch import Tensor
 
+from pacavit.checkpoints import Fit, backbone_weights, read
 from pacavit.errors import PacavitError
-from pacavit.models import PaCaViT, checkpoint_filter_fn, variant_config
+from pacavit.models import PaCaViT, variant_config
+from pacavit.models.paca_vit import init_parameters
 
 
 @MODELS.register_module()
@@ -23,19 +22,33 @@ class PaCaViTBackbone(PaCaViT):
     Args:
         variant: registered name, e.g. ``pacavit_tiny_p2cconv_100_0``.
         checkpoint: weights of pretraining, as safetensors or as a published ``.pth``; None starts at random.
+        pretrained_weights: ``kept``; or ``lost``, which starts at random as the published code does: it loads the
+            weights, then mmengine's runner has every layer initialised again, and only the running statistics of
+            the teacher's batch norms stay.
         kwargs: keywords of :class:`PaCaViT` that win over the variant's.
 
     Raises:
-        PacavitError: the checkpoint is missing or does not fit.
+        PacavitError: the checkpoint is missing or does not fit, or another value of ``pretrained_weights``.
     """
 
-    def __init__(self, variant: str, checkpoint: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        variant: str,
+        checkpoint: str | None = None,
+        pretrained_weights: Literal["kept", "lost"] = "kept",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{**variant_config(variant), "num_classes": 0, **kwargs})
+        if pretrained_weights not in ("kept", "lost"):
+            raise PacavitError(f"pretrained_weights: {pretrained_weights!r}; choose 'kept' or 'lost'")
+        self.pretrained_weights = pretrained_weights
         if checkpoint is not None:
             self.load_pretrained(Path(checkpoint))
 
     def init_weights(self) -> None:
-        """Keep the weights: mmengine's runner calls this after construction, when they are in place already."""
+        """Keep the weights, or lose them: mmengine's runner calls this once they are in place already."""
+        if self.pretrained_weights == "lost":
+            self.apply(init_parameters)
 
     def load_pretrained(self, path: Path) -> None:
         """Load pretrained weights; layers whose number of clusters differs here keep their random weights.
@@ -43,19 +56,13 @@ class PaCaViTBackbone(PaCaViT):
         Raises:
             PacavitError: the file is missing or unreadable, or other keys than those are missing or misfit.
         """
-        weights = {k: v for k, v in read_checkpoint(path).items() if not k.startswith("head.")}
+        weights = backbone_weights(read(path).weights)
+        weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
         own = self.state_dict()
-        misfit = {key for key in own if key in weights and own[key].shape != weights[key].shape}
+        fit = Fit.of(own, weights)
         outputs = tuple(f"{name}." for name in self.cluster_outputs())
-        anew = {key for key in misfit if key.startswith(outputs)}
-        problems = [f"{key} missing" for key in own.keys() - weights.keys()]
-        problems += [f"{key} unknown" for key in weights.keys() - own.keys()]
-        problems += [
-            f"{key} is {tuple(weights[key].shape)}, not {tuple(own[key].shape)}" for key in misfit - anew
-        ]
-        if problems:
-            shown = ", ".join(sorted(problems)[:5])
-            raise PacavitError(f"{path}: does not fit the backbone in {len(problems)} places: {shown}")
+        anew = {key for key in fit.misfit if key.startswith(outputs)}
+        fit.require(path, "the backbone", allowed=anew)
         self.load_state_dict({**own, **{key: value for key, value in weights.items() if key not in anew}})
         if anew:
             print_log(f"{path}: other numbers of clusters, so these start anew: {sorted(anew)}", "current")
@@ -63,24 +70,3 @@ class PaCaViTBackbone(PaCaViT):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the normed maps (B, C, H, W) of the four stages, at strides 4, 8, 16 and 32."""
         return tuple(self.forward_intermediates(x, intermediates_only=True))
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the backbone's weights in a file, under its own keys.
-
-    Raises:
-        PacavitError: the file is missing, or is neither safetensors nor a checkpoint of plain tensors.
-    """
-    if not path.is_file():
-        raise PacavitError(f"{path}: no such checkpoint; pretrain the variant first or mend the path")
-    try:
-        return checkpoint_filter_fn(load_file(path) if path.suffix == ".safetensors" else _unpickle(path))
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise PacavitError(f"{path}: not a readable checkpoint ({reason}); fetch or make it again") from error
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    # timm's trainer saves its arguments with the weights; a Namespace runs nothing when it is loaded.
-    with torch.serialization.safe_globals([Namespace]):
-        return torch.load(path, map_location="cpu", weights_only=True)
