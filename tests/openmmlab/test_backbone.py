@@ -174,13 +174,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_its_keys(change, message
         PaCaViTBackbone(VARIANT, str(tmp_path / "other.safetensors"))
 
 
-def test_mmengines_runner_trains_from_the_pretrained_weights(checkpoint, weights, tmp_path):
-    """The runner initialises a model after it is built; at a rate of 0 one step must leave pretrained weights."""
-    config = models.paca_segmentor(
-        models.backbone(VARIANT, str(checkpoint), 0.0), 4, HEAD, crop=64, norm="BN"
-    )
-    model = models.build(config, "mmseg")
-    head = {key: value.clone() for key, value in model.decode_head.state_dict().items()}
+def runner_of(model, folder):
     samples = [
         {
             "inputs": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8),
@@ -188,15 +182,68 @@ def test_mmengines_runner_trains_from_the_pretrained_weights(checkpoint, weights
         }
         for _ in range(2)
     ]
-    runner = Runner(
+    return Runner(
         model,
-        str(tmp_path / "work"),
+        str(folder),
         train_dataloader=DataLoader(samples, batch_size=2, collate_fn=pseudo_collate),
         train_cfg={"by_epoch": False, "max_iters": 1},
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
         default_scope=None,
+        experiment_name=folder.parent.name,
     )
-    runner.train()
+
+
+def segmentor(checkpoint, **kwargs):
+    encoder = models.backbone(VARIANT, str(checkpoint), 0.0, **kwargs)
+    return models.build(models.paca_segmentor(encoder, 4, HEAD, crop=64, norm="BN"), "mmseg")
+
+
+def test_mmengines_runner_trains_from_the_pretrained_weights(checkpoint, weights, tmp_path):
+    """The runner initialises a model after it is built; at a rate of 0 one step must leave pretrained weights."""
+    model = segmentor(checkpoint)
+    head = {key: value.clone() for key, value in model.decode_head.state_dict().items()}
+    runner_of(model, tmp_path / "work").train()
     assert model.is_init
     assert not same(model.decode_head.state_dict(), head)  # the runner did initialise what is new
     assert same(model.backbone.state_dict(), weights)
+
+
+def test_lost_pretrained_weights_are_random_once_mmengines_runner_trains(pretrained, tmp_path):
+    """As in the published code, whose backbone is initialised again after it loaded its weights."""
+    torch.manual_seed(1)
+    moved = {key: value + 0.1 * torch.randn_like(value) for key, value in pretrained.state_dict().items()}
+    save_file(moved, tmp_path / "moved.safetensors")
+    model = segmentor(tmp_path / "moved.safetensors", pretrained_weights="lost")
+    state = model.backbone.state_dict()
+    assert all(torch.equal(state[key], moved[key]) for key in state)
+    runner_of(model, tmp_path / "work").train()
+    for key, value in model.backbone.state_dict().items():
+        assert not torch.equal(value, moved[key]), key
+        if key.endswith("bias"):
+            assert not value.any(), key
+        elif value.ndim == 1:
+            assert (value == 1).all(), key  # the scale of a norm
+    linear = model.backbone.stage1[0].mlp.fc1.weight
+    assert linear.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_running_statistics_outlive_lost_weights(tmp_path):
+    """The published code initialises the layers of the teacher again, which leaves their buffers."""
+    kwargs = {"teacher_depths": (1, 1, 1, 1), "num_clusters": (16,) * 4}
+    state = timm.create_model(VARIANT, **kwargs).state_dict()
+    kept = {key for key in state if key.endswith(("running_mean", "running_var", "blur_filter"))}
+    state = {key: value + 0.5 if key in kept else value for key, value in state.items()}
+    save_file(state, tmp_path / "teacher.safetensors")
+    backbone = PaCaViTBackbone(
+        VARIANT, str(tmp_path / "teacher.safetensors"), pretrained_weights="lost", **kwargs
+    )
+    backbone.init_weights()
+    after = backbone.state_dict()
+    assert any("running_var" in key for key in kept)
+    assert all(torch.equal(after[key], state[key]) for key in kept)
+    assert not torch.equal(after["stage1.0.attn.q.weight"], state["stage1.0.attn.q.weight"])
+
+
+def test_pretrained_weights_are_kept_or_lost():
+    with pytest.raises(PacavitError, match="pretrained_weights: 'gone'; choose 'kept' or 'lost'"):
+        PaCaViTBackbone(VARIANT, pretrained_weights="gone")

@@ -46,6 +46,12 @@ def test_the_pages_of_each_scale_are_valid(project, scale):
             "warmup_epochs: 99",
             r"recipe: .*warmup_epochs 99 must be fewer than epochs",
         ),
+        (
+            "coco",
+            "pretrained_weights: kept",
+            "pretrained_weights: gone",
+            r"recipe\.pretrained_weights: .*'kept' or 'lost', found 'gone'",
+        ),
         ("evaluate", "batch_size: 64", "batch_size: 64\n  batch_size: 8", r"not valid YAML.*duplicate key"),
         ("evaluate", "workers: 0", "wrokers: 0", r"imagenet\.wrokers: unknown key; did you mean 'workers'"),
         (

@@ -49,6 +49,15 @@ def test_upernet_has_one_rate(create_job):
     assert set(rates(create_job("ade20k", head="upernet")).values()) == {1.0}
 
 
+@pytest.mark.parametrize("head", ["paca", "upernet"])
+def test_the_recipe_may_lose_the_pretrained_weights(create_job, head):
+    given = {"pretrained_weights": "lost"}
+    assert (
+        given.items()
+        <= ade20k.describe(create_job("ade20k", head=head, **given), "BN").model["backbone"].items()
+    )
+
+
 def test_no_warm_up(create_job):
     task = ade20k.describe(create_job("ade20k", head="paca", warmup_updates=0), "BN")
     assert runner._warmup(task) == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.config import ConfigDict
@@ -49,16 +49,27 @@ def scoped(scope: str) -> Iterator[None]:
 
 
 def backbone(
-    variant: str, checkpoint: str | None, drop_path: float, num_clusters: list[int] | None = None
+    variant: str,
+    checkpoint: str | None,
+    drop_path: float,
+    num_clusters: list[int] | None = None,
+    pretrained_weights: Literal["kept", "lost"] = "kept",
 ) -> Config:
-    """Return the backbone; without ``num_clusters`` those of pretraining stay."""
+    """Return the backbone; without ``num_clusters`` those of pretraining stay.
+
+    ``pretrained_weights`` is as in :class:`pacavit.openmmlab.backbone.PaCaViTBackbone`.
+    """
     config = {
         "type": "PaCaViTBackbone",
         "variant": variant,
         "checkpoint": checkpoint,
         "drop_path_rate": drop_path,
     }
-    return config if num_clusters is None else {**config, "num_clusters": num_clusters}
+    if num_clusters is not None:
+        config["num_clusters"] = num_clusters
+    if pretrained_weights != "kept":
+        config["pretrained_weights"] = pretrained_weights
+    return config
 
 
 def mask_rcnn(encoder: Config, num_classes: int, options: DetectorParams) -> Config:
@@ -216,7 +227,8 @@ def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> 
     page = job.params.ade20k
     head, name = str(job.names["head"]), str(job.names["variant"])
     variant = page.variants[name]
-    encoder = backbone(name, checkpoint, getattr(variant.drop_path, head), variant.num_clusters)
+    drop_path = getattr(variant.drop_path, head)
+    encoder = backbone(name, checkpoint, drop_path, variant.num_clusters, page.recipe.pretrained_weights)
     create = paca_segmentor if head == "paca" else upernet
     return create(encoder, num_classes, getattr(page.heads, head), page.recipe.crop, norm)
 

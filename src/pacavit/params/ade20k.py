@@ -15,6 +15,7 @@ from pacavit.params.base import (
     Page,
     Positive,
     Precision,
+    PretrainedWeights,
     Workers,
 )
 from pacavit.params.targets import Variant
@@ -25,6 +26,7 @@ DropPath = Annotated[float, Field(ge=0, lt=1)]
 class Ade20kRecipe(Page):
     """One page that fine-tunes every variant and head."""
 
+    pretrained_weights: PretrainedWeights
     crop: Annotated[int, Field(ge=32)] = Field(description="side of the square training crop, pixels")
     scale: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
         description="largest long and short side"

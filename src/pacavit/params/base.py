@@ -14,6 +14,12 @@ Workers = Annotated[int, Field(ge=0)]
 Interval = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 Betas = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PretrainedWeights = Annotated[
+    Literal["kept", "lost"],
+    Field(
+        description="lost: the backbone starts at random again, as mmengine's runner makes the published code do"
+    ),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

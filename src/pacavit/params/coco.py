@@ -6,7 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pacavit.params.base import Betas, Count, Fraction, NonNegative, Page, Positive, Precision, Workers
+from pacavit.params.base import (
+    Betas,
+    Count,
+    Fraction,
+    NonNegative,
+    Page,
+    Positive,
+    Precision,
+    PretrainedWeights,
+    Workers,
+)
 from pacavit.params.targets import Variant
 
 Sides = Annotated[list[Count], Field(min_length=1)]
@@ -35,6 +45,7 @@ class CropParams(Page):
 class CocoRecipe(Page):
     """One page that fine-tunes every variant."""
 
+    pretrained_weights: PretrainedWeights
     detector: DetectorParams
     sides: Sides = Field(description="short sides of the training image, one drawn at random")
     max_side: Count = Field(description="largest long side, pixels")

@@ -33,7 +33,12 @@ def describe(job: Job) -> FineTuning:
     recipe = job.params.coco.recipe
     name = str(job.names["variant"])
     dataset = datasets.detection(job.inputs["data"], "train", datasets.detection_training(recipe))
-    encoder = models.backbone(name, str(job.inputs["pretrained"]), job.params.coco.variants[name].drop_path)
+    encoder = models.backbone(
+        name,
+        str(job.inputs["pretrained"]),
+        job.params.coco.variants[name].drop_path,
+        pretrained_weights=recipe.pretrained_weights,
+    )
     validation = detection_loader(job, recipe, job.params.evaluate.coco)
     updates = max(1, len(dataset) // recipe.global_batch)
     return FineTuning(
