@@ -46,6 +46,7 @@ def test_help_imports_nothing_heavy():
         (["pretrain", "test_pacavit", "--scale", "huge"], "params/huge: no such scale"),
         (["pretrain", "pacavit_huge"], "no 'pacavit_huge' under variants"),
         (["pretrain", "test_pacavit"], "data/mini/imagenet: missing, and stage pretrain reads it"),
+        (["checkpoint", "inspect", "none.pth"], "none.pth: no such checkpoint"),
         (["report"], "missing, and stage report reads it"),
     ],
 )

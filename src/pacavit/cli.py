@@ -1,8 +1,9 @@
-"""The ``pacavit`` command line: one command a stage, each a thin line over :func:`pacavit.stages.run`."""
+"""The ``pacavit`` command line: one command a stage, each a thin line over :func:`pacavit.stages.run`, and tools."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -44,8 +45,8 @@ def _train(stage: str, scale: str, **names: str | int) -> None:
 def cli() -> None:
     """PaCa-ViT reproduced end to end.
 
-    Each command is one stage of the pipeline, run from the project's root. `snakemake --cores all` runs
-    them all in order.
+    A command is one stage of the pipeline, run from the project's root; `snakemake --cores all` runs them all
+    in order. Beside them, `checkpoint` reads and writes files of weights, and `sync` serves MLflow.
     """
 
 
@@ -137,6 +138,60 @@ def sync() -> None:
     from pacavit.tracking.replay import shown_uri, sync_all
 
     click.echo(f"{sync_all()} runs are up to date at {shown_uri()}")
+
+
+@cli.group()
+def checkpoint() -> None:
+    """Look into a file of weights, or write it in another form.
+
+    Takes safetensors, and .pth files as released or as timm's trainer and mmengine save them; runs no code in them.
+    """
+
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+ema_option = click.option("--ema", is_flag=True, help="Take the running average (EMA) of the weights.")
+
+
+@checkpoint.command()
+@file_argument
+@click.option("--model", "variant", metavar="VARIANT", help="Compare with this variant, not the nearest one.")
+@click.option("--task", type=DATASETS, help="Compare with the model of this data set, not the one guessed.")
+@click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
+@ema_option
+def inspect(file: Path, variant: str | None, task: str | None, head: str | None, ema: bool) -> None:
+    """Tell what FILE holds, and every key of it that does not fit; exit code 1 if there is one."""
+    if head is not None and task not in (None, "ade20k"):
+        raise click.UsageError(f"--head is for ade20k; {task} has one model only")
+    from pacavit.checkpoints.inspection import inspect
+
+    found = inspect(file, variant, "ade20k" if head else task, head, ema)
+    click.echo(found.text())
+    sys.exit(1 if found.fit.problems() else 0)
+
+
+@checkpoint.command()
+@file_argument
+@click.option("--model", "variant", metavar="VARIANT", required=True, help="Variant that FILE is of.")
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .safetensors, or .onnx of a classifier.",
+)
+@ema_option
+@click.option(
+    "--image-size",
+    type=click.IntRange(32),
+    help="Side of the images that the ONNX model takes, pixels.  [default: the variant's]",
+)
+def export(file: Path, variant: str, target: Path, ema: bool, image_size: int | None) -> None:
+    """Write the weights of FILE, or the classifier with them, and check the copy against FILE."""
+    if image_size is not None and target.suffix != ".onnx":
+        raise click.UsageError(f"--image-size is for .onnx; {target} has no image size")
+    from pacavit.checkpoints.export import export
+
+    click.echo(export(file, variant, target, ema, image_size))
 
 
 def main() -> None:

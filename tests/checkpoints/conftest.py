@@ -6,13 +6,11 @@ import torch
 
 import pacavit.models  # noqa: F401, registers the variants
 
-VARIANT = "test_pacavit"
-
 
 @pytest.fixture(scope="session")
 def model():
     torch.manual_seed(0)
-    return timm.create_model(VARIANT, num_classes=10).eval()
+    return timm.create_model("test_pacavit", num_classes=10).eval()
 
 
 @pytest.fixture

@@ -1,0 +1,170 @@
+"""Keys and shapes that the models of the three tasks have, and which of them a file holds."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pacavit.checkpoints.fit import Fit
+from pacavit.checkpoints.reader import backbone_weights
+from pacavit.models import PaCaViT, variant_config, variant_names
+
+Task = Literal["imagenet", "coco", "ade20k"]
+Head = Literal["paca", "upernet"]
+State = Mapping[str, Tensor]
+
+#: The tensor whose first dimension counts the classes, and how many of these are background.
+_CLASSES = {
+    "imagenet": ("head.weight", 0),
+    "coco": ("roi_head.bbox_head.fc_cls.weight", 1),
+    "ade20k": ("decode_head.conv_seg.weight", 0),
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file's keys and shapes say of it.
+
+    Attributes:
+        task: whose model it is.
+        head: of segmentation, else None.
+        classes: how many, without the background; None without a classifier.
+        variants: those whose backbone is nearest, several where they differ in numbers of clusters alone.
+        clusters: M of each stage.
+    """
+
+    task: Task
+    head: Head | None
+    classes: int | None
+    variants: tuple[str, ...]
+    clusters: tuple[int, ...]
+
+
+def contents(
+    weights: State, variant: str | None = None, task: Task | None = None, head: Head | None = None
+) -> Contents:
+    """Return what a file holds; what the arguments leave open is told from its keys and shapes.
+
+    Raises:
+        PacavitError: no such variant.
+    """
+    task = task or guess_task(weights)
+    if task == "ade20k":
+        head = head or _guess_head(weights)
+    variants = _nearest(weights, task) if variant is None else (variant,)
+    key, background = _CLASSES[task]
+    classes = _size(weights, key, 0)
+    return Contents(
+        task,
+        head,
+        classes - background if classes > background else None,
+        variants,
+        _clusters(weights, variants[0]),
+    )
+
+
+def guess_task(weights: State) -> Task:
+    """Return the task whose heads the keys name; ``imagenet`` where none is."""
+    if any(key.startswith(("rpn_head.", "roi_head.")) for key in weights):
+        return "coco"
+    if any(key.startswith(("decode_head.", "auxiliary_head.")) for key in weights):
+        return "ade20k"
+    return "imagenet"
+
+
+def expected_state(weights: State, found: Contents) -> dict[str, Tensor]:
+    """Return the state dict, on the meta device, of the first variant's model that a file should hold.
+
+    What a recipe chooses is as in the file: the number of classes, the widths of dense heads, and for ade20k the
+    clusters. For imagenet and coco the clusters are the variant's.
+    """
+    variant = found.variants[0]
+    with torch.device("meta"):
+        if found.task == "imagenet":
+            kwargs = {**variant_config(variant), "num_classes": found.classes or 0}
+            return PaCaViT(**kwargs).state_dict()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on losses, which have no keys
+            return _dense(weights, found, variant).state_dict()
+
+
+def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
+    from pacavit.openmmlab import models
+    from pacavit.params.ade20k import PacaHeadParams, UperNetParams
+    from pacavit.params.coco import DetectorParams
+
+    # Sizes that a broken file does not state are the published ones; what shapes no tensor is 1.
+    if found.task == "coco":
+        convs = {
+            match[1] for key in weights if (match := re.match(r"roi_head\.mask_head\.convs\.(\d+)\.", key))
+        }
+        options = DetectorParams(
+            channels=_size(weights, "neck.fpn_convs.0.conv.weight", 256),
+            anchor_scale=1.0,
+            fc_channels=_size(weights, "roi_head.bbox_head.shared_fcs.0.weight", 1024),
+            mask_convs=len(convs) or 4,
+            train_proposals=1,
+            test_proposals=1,
+            rpn_samples=1,
+            roi_samples=1,
+        )
+        encoder = models.backbone(variant, None, 0.0)
+        return models.build(models.mask_rcnn(encoder, found.classes or 80, options), "mmdet")
+    encoder = models.backbone(variant, None, 0.0, list(found.clusters))
+    classes = found.classes or 150
+    if found.head == "upernet":
+        channels = _size(weights, "decode_head.conv_seg.weight", 512, axis=1)
+        auxiliary = _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1)
+        options = UperNetParams(channels=channels, auxiliary_channels=auxiliary)
+        return models.build(models.upernet(encoder, classes, options, crop=32, norm="BN"), "mmseg")
+    channels = _size(weights, "decode_head.conv_seg.weight", 256, axis=1)
+    options = PacaHeadParams(
+        channels=channels, cluster_loss_weight=0.0, lr_multiplier=1.0, multiplied="meant"
+    )
+    return models.build(models.paca_segmentor(encoder, classes, options, crop=32, norm="BN"), "mmseg")
+
+
+def _guess_head(weights: State) -> Head:
+    upernet = ("auxiliary_head.", "decode_head.psp_modules.", "decode_head.fpn_convs.")
+    return "upernet" if any(key.startswith(upernet) for key in weights) else "paca"
+
+
+def _nearest(weights: State, task: Task) -> tuple[str, ...]:
+    """Return the variants whose backbone differs least from the file's."""
+    backbone = {k: v for k, v in backbone_weights(weights).items() if not k.startswith("head.")}
+    distances = {}
+    for name in variant_names():
+        model = _backbone(name)
+        fit = Fit.of(model.state_dict(), backbone)
+        outputs = tuple(f"{layer}." for layer in model.cluster_outputs())
+        other = {key for key in fit.misfit if key.startswith(outputs)}
+        # Segmentation gives every variant numbers of clusters of its own.
+        distances[name] = (len(fit.problems(allowed=other)), 0 if task == "ade20k" else len(other))
+    return tuple(name for name, distance in distances.items() if distance == min(distances.values()))
+
+
+def _clusters(weights: State, variant: str) -> tuple[int, ...]:
+    backbone = backbone_weights(weights)
+    clusters = list(variant_config(variant)["num_clusters"])
+    for layer in _backbone(variant).cluster_outputs():
+        stage = int(re.search(r"stage(\d)|to_clusters(\d)", layer).expand(r"\1\2")) - 1
+        clusters[stage] = _size(backbone, f"{layer}.weight", clusters[stage])
+    return tuple(clusters)
+
+
+@cache
+def _backbone(variant: str) -> PaCaViT:
+    with torch.device("meta"):
+        return PaCaViT(**{**variant_config(variant), "num_classes": 0})
+
+
+def _size(weights: State, key: str, default: int, axis: int = 0) -> int:
+    tensor = weights.get(key)
+    return default if tensor is None or tensor.ndim <= axis else tensor.shape[axis] or default
