@@ -127,6 +127,7 @@ def test_what_mmengines_runner_saves_is_read_and_its_average_told_apart(tmp_path
         custom_hooks=[hook],
         default_hooks={"checkpoint": CheckpointHook(interval=1), "logger": {"type": "LoggerHook"}},
         log_level="ERROR",
+        default_scope=None,
         experiment_name=tmp_path.name,
     )
     runner.train()
