@@ -12,6 +12,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/coco.smk"
 include: "workflow/rules/ade20k.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
 
 

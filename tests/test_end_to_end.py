@@ -101,6 +101,16 @@ def test_a_second_run_has_nothing_to_do(clone):
     assert "up to date" in typed(clone, "dvc", "status").stdout
 
 
+def test_every_published_number_has_a_verdict_and_the_readme_counts_them(clone):
+    with open(clone / "reports/mini/claims/ledger.csv") as file:
+        entries = list(csv.DictReader(file))
+    counted = [entry for entry in entries if entry["metric"] in ("parameters", "multiply_adds")]
+    assert len(entries) == 364
+    assert all(entry["measured"] and entry["why"] for entry in counted)
+    assert "needs data" not in {entry["verdict"] for entry in counted}
+    assert typed(clone, "git", "status", "--porcelain", "README.md").stdout == ""
+
+
 def test_the_page_needs_no_network(clone):
     page = (clone / "reports/index.html").read_text()
     assert page.count('src="data:image/png;base64,') == 12
@@ -124,7 +134,7 @@ def test_mlflow_has_every_stage_by_default(clone):
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 19
+    assert len(runs) == 21
     assert {run.info.status for run in runs} == {"FINISHED"}
     trained = next(run for run in runs if run.info.run_name == "pretrain@test_pacavit-0")
     assert trained.data.params["pretrain.recipe.epochs"] == "2"
@@ -142,7 +152,7 @@ def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):
     ran = {
         line.split("'")[1].split("@")[0] for line in printed.splitlines() if line.startswith("Running stage")
     }
-    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "report"}
+    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "claims", "report"}
     assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
 
 

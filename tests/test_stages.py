@@ -23,17 +23,23 @@ def test_no_two_jobs_write_the_same_path(loaded):
     assert len(outputs) == len(set(outputs))
 
 
-def test_every_input_is_the_output_of_a_stage(loaded):
-    outputs = set(all_outputs(loaded))
+def test_every_input_is_in_the_repository_or_the_output_of_a_stage(loaded):
+    outputs = {*all_outputs(loaded), paths.PUBLISHED}
     for stage, spec in stages.STAGES.items():
         for names in stages.targets(stage, loaded.targets):
             for pattern in spec.inputs.values():
                 assert str(paths.path(pattern, scale="mini", **names)) in outputs
 
 
-def test_the_report_reads_every_metric_curve_and_figure(loaded):
-    reported = set(stages.reported("mini", loaded.targets))
-    assert reported == {path for path in all_outputs(loaded) if path.startswith("reports/mini/")}
+def test_the_report_reads_every_table_metric_curve_and_figure(loaded):
+    gathered = set(stages.gathered("report", "mini", loaded.targets))
+    assert gathered == {path for path in all_outputs(loaded) if path.startswith("reports/mini/")}
+
+
+def test_the_ledger_reads_the_metrics_of_every_target(loaded):
+    gathered = stages.gathered("claims", "mini", loaded.targets)
+    assert {path.split("/")[3] for path in gathered} == {"imagenet", "coco", "ade20k"}
+    assert all(path.startswith("reports/mini/metrics/") for path in gathered)
 
 
 def test_every_parameter_key_exists(loaded):

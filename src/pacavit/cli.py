@@ -127,6 +127,20 @@ def figures(dataset: str, variant: str, head: str | None, seed: int, scale: str)
 
 @cli.command()
 @scale_option
+def complexity(scale: str) -> None:
+    """Count parameters and multiply-adds of every published model; needs no data."""
+    _run("complexity", scale)
+
+
+@cli.command()
+@scale_option
+def claims(scale: str) -> None:
+    """Set every published number beside the one measured here, with a verdict."""
+    _run("claims", scale)
+
+
+@cli.command()
+@scale_option
 def report(scale: str) -> None:
     """Write reports/index.html over everything that was measured."""
     _run("report", scale)

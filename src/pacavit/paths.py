@@ -33,6 +33,10 @@ IMAGENET_FIGURE = "reports/{scale}/figures/imagenet/{variant}/seed{seed}/{figure
 COCO_FIGURE = "reports/{scale}/figures/coco/{variant}/seed{seed}/{figure}.png"
 ADE20K_FIGURE = "reports/{scale}/figures/ade20k/{variant}/{head}/seed{seed}/{figure}.png"
 
+PUBLISHED = "claims/published.csv"
+COMPLEXITY = "reports/{scale}/claims/complexity.json"
+LEDGER = "reports/{scale}/claims/ledger.csv"
+
 REPORT = "reports/index.html"
 
 #: Training state of one job, outside the declared outputs (Snakemake deletes those before a retry).

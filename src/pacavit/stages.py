@@ -39,6 +39,7 @@ class Stage:
         inputs: patterns of what it reads, by the name under which the function finds them.
         outputs: patterns of what it writes, likewise.
         params: keys ``page:dotted.key`` of the parameters it depends on.
+        gathers: stages of whose every target it reads the tables, curves, metrics and figures.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Stage:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     params: tuple[str, ...] = ()
+    gathers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ def _figures(dataset: str, wildcards: tuple[str, ...], command: str, pattern: st
         params=(f"figures:{dataset}",),
     )
 
+
+_EVALUATIONS = tuple(f"evaluate_{dataset}" for dataset in DATASETS)
+_FIGURES = tuple(f"figures_{dataset}" for dataset in DATASETS)
 
 _STAGES = [
     *(_archives(dataset) for dataset in DATASETS),
@@ -199,29 +204,41 @@ _STAGES = [
         metrics=paths.ADE20K_METRICS,
         predictions=paths.ADE20K_PREDICTIONS,
     ),
+    Stage(
+        name="complexity",
+        wildcards=(),
+        command="complexity",
+        function="pacavit.claims.complexity:count",
+        inputs={"published": paths.PUBLISHED},
+        outputs={"complexity": paths.COMPLEXITY},
+        params=("paper/coco:recipe.detector", "paper/ade20k:heads", "paper/ade20k:variants"),
+    ),
+    Stage(
+        name="claims",
+        wildcards=(),
+        command="claims",
+        function="pacavit.claims.ledger:write",
+        inputs={"published": paths.PUBLISHED, "complexity": paths.COMPLEXITY},
+        outputs={"ledger": paths.LEDGER},
+        params=("claims:last_places", "claims:metrics"),
+        gathers=_EVALUATIONS,
+    ),
+    Stage(
+        name="report",
+        wildcards=(),
+        command="report",
+        function="pacavit.figures.report:write",
+        inputs={},
+        outputs={"page": paths.REPORT},
+        params=("figures:report",),
+        gathers=("pretrain", "coco", "ade20k", *_EVALUATIONS, *_FIGURES, "complexity", "claims"),
+    ),
 ]
 
 STAGES = {stage.name: stage for stage in _STAGES}
 
-#: The report reads what these stages wrote, over all targets.
-REPORTED = (
-    "pretrain",
-    "coco",
-    "ade20k",
-    *(f"{what}_{d}" for what in ("evaluate", "figures") for d in DATASETS),
-)
-
-_REPORT_SUFFIXES = (".json", ".csv", ".png")
-
-STAGES["report"] = Stage(
-    name="report",
-    wildcards=(),
-    command="report",
-    function="pacavit.figures.report:write",
-    inputs={},
-    outputs={"page": paths.REPORT},
-    params=("figures:report",),
-)
+#: What a stage that gathers reads of the others.
+_GATHERED_SUFFIXES = (".json", ".csv", ".png")
 
 
 def command(stage: str) -> str:
@@ -248,13 +265,13 @@ def outputs(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
     ]
 
 
-def reported(scale: str, wanted: params.TargetsPage) -> list[str]:
-    """Return what the report reads: the metrics, curves and figures of every target."""
+def gathered(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
+    """Return what a stage reads of all targets of others: their files under ``reports/``."""
     return [
         path
-        for stage in REPORTED
-        for path in outputs(stage, scale, wanted)
-        if path.endswith(_REPORT_SUFFIXES) and path.startswith("reports/")
+        for other in STAGES[stage].gathers
+        for path in outputs(other, scale, wanted)
+        if path.endswith(_GATHERED_SUFFIXES) and path.startswith("reports/")
     ]
 
 
@@ -270,8 +287,7 @@ def run(stage: str, scale: str, **names: str | int) -> None:
     inputs = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.inputs.items()}
     written = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.outputs.items()}
     _check_inputs(stage, inputs)
-    if stage == "report":
-        _check_inputs(stage, {path: Path(path) for path in reported(scale, given.targets)})
+    _check_inputs(stage, {path: Path(path) for path in gathered(stage, scale, given.targets)})
     fingerprint = _fingerprint(stage, scale, names, values, inputs)
     work = paths.path(paths.WORK, stage=stage, fingerprint=fingerprint)
     module, function = spec.function.split(":")

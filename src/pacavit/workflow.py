@@ -36,9 +36,9 @@ class Pipeline:
         """Return the patterns of what a stage writes."""
         return {name: paths.fill(p, scale=self.scale) for name, p in stages.STAGES[stage].outputs.items()}
 
-    def reported(self) -> list[str]:
-        """Return the files that the report reads."""
-        return stages.reported(self.scale, self.params.targets)
+    def gathered(self, stage: str) -> list[str]:
+        """Return the files that a stage reads of all targets of others."""
+        return stages.gathered(stage, self.scale, self.params.targets)
 
     def everything(self) -> list[str]:
         """Return every file and folder that the targets ask for."""

@@ -18,7 +18,16 @@ def fresh(tmp_path_factory) -> Checkout:
     """A repository with two variants in which nothing has run."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
     folder.mkdir()
-    for name in ("Snakefile", "profiles", "workflow", "dvc.yaml", ".dvcignore", ".gitignore", "params"):
+    for name in (
+        "Snakefile",
+        "profiles",
+        "workflow",
+        "dvc.yaml",
+        ".dvcignore",
+        ".gitignore",
+        "params",
+        "claims",
+    ):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     (folder / ".dvc").mkdir()

@@ -60,7 +60,7 @@ def main() -> None:
     spec = stages.STAGES[stage]
     values = params.select(given, spec.params, **names)
     read = [paths.path(pattern, scale=scale, **names) for pattern in spec.inputs.values()]
-    read += [Path(path) for path in stages.reported(scale, given.targets)] if stage == "report" else []
+    read += [Path(path) for path in stages.gathered(stage, scale, given.targets)]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for path in read:
         digest.update(content(path))

@@ -25,7 +25,7 @@ def task(dataset: str, **chosen) -> set[str]:
 
 
 def evaluated(dataset: str, **chosen) -> set[str]:
-    return jobs(f"evaluate_{dataset}", **chosen) | jobs(f"figures_{dataset}", **chosen) | {"report"}
+    return jobs(f"evaluate_{dataset}", **chosen) | jobs(f"figures_{dataset}", **chosen) | {"claims", "report"}
 
 
 SECOND = {"variants": ("second",)}
@@ -49,6 +49,7 @@ EDITS = {
         | task("ade20k", **SECOND),
     ),
     "evaluation": ("evaluate", "keep: 32", "keep: 16", evaluated("imagenet")),
+    "tolerance": ("claims", "last_places: 1", "last_places: 2", {"claims", "report"}),
     "title": ("figures", 'title: "', 'title: "My ', {"report"}),
 }
 
@@ -64,14 +65,22 @@ def test_an_edit_runs_what_it_affects_and_leaves_the_other_tool_nothing(built, t
     assert built.snakemake() == built.dvc_repro() == set()
 
 
+def test_an_edit_of_the_papers_models_counts_them_again(built):
+    page = built.folder / "params" / "paper" / "ade20k.yaml"
+    page.write_text(page.read_text().replace("channels: 512", "channels: 256"))
+    assert built.snakemake() == {"complexity", "claims", "report"}
+    page.write_text(page.read_text().replace("  lr: ", "  lr: 1.5e-4 # "))
+    assert built.snakemake() == built.dvc_repro() == set()
+
+
 def test_everything_runs_once_and_then_nothing(built):
-    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 1
+    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 3
     assert not built.would_run()
     assert built.snakemake() == built.dvc_repro() == set()
 
 
 def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
-    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 1
+    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 3
     assert not unbuilt.would_run()
 
 

@@ -108,7 +108,7 @@ rule figures_ade20k:
 
 rule report:
     input:
-        PIPELINE.reported(),
+        PIPELINE.gathered("report"),
     output:
         page=report(
             PIPELINE.outputs("report")["page"],

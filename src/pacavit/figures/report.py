@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from pacavit import paths, stages
+from pacavit.claims import ledger
 from pacavit.files import atomic_file
 from pacavit.stages import DATASETS, Job
 
@@ -43,11 +44,23 @@ def write(job: Job) -> None:
     )
     template = resources("pacavit.figures").joinpath("report.html").read_text()
     page = environment.from_string(template).render(
-        title=job.params.figures.report.title, scale=job.scale, tasks=[_task(job, name) for name in DATASETS]
+        title=job.params.figures.report.title,
+        scale=job.scale,
+        tasks=[_task(job, name) for name in DATASETS],
+        ledger=_ledger(job),
     )
     with atomic_file(job.outputs["page"]) as temporary:
         temporary.write_text(page)
     job.run.artifact(job.outputs["page"])
+
+
+def _ledger(job: Job) -> dict[str, Any]:
+    """Return the ledger's verdicts, and its lines by task."""
+    entries = ledger.read(paths.path(paths.LEDGER, scale=job.scale))
+    lines: dict[str, list[ledger.Entry]] = {}
+    for entry in entries:
+        lines.setdefault(entry.task, []).append(entry)
+    return {"verdicts": ledger.VERDICTS, "summary": ledger.summary(entries), "lines": lines}
 
 
 def _task(job: Job, dataset: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ the published values of the arguments, and the miniature passes smaller ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -72,13 +72,16 @@ def backbone(
     return config
 
 
-def mask_rcnn(encoder: Config, num_classes: int, options: DetectorParams) -> Config:
+def mask_rcnn(
+    encoder: Config, num_classes: int, options: DetectorParams, dims: Sequence[int] | None = None
+) -> Config:
     """Return Mask R-CNN with a feature pyramid on the encoder.
 
     Args:
-        encoder: from :func:`backbone`.
+        encoder: from :func:`backbone`, or another backbone of four stages.
         num_classes: of objects, without the background.
         options: widths, proposals and anchors.
+        dims: channels of the stages of another backbone.
     """
     channels = options.channels
     assigner = {"type": "MaxIoUAssigner", "ignore_iof_thr": -1}
@@ -96,7 +99,7 @@ def mask_rcnn(encoder: Config, num_classes: int, options: DetectorParams) -> Con
         "backbone": encoder,
         "neck": {
             "type": "FPN",
-            "in_channels": _dims(encoder),
+            "in_channels": _dims(encoder, dims),
             "out_channels": channels,
             "num_outs": 5,
         },
@@ -179,17 +182,25 @@ def mask_rcnn(encoder: Config, num_classes: int, options: DetectorParams) -> Con
     }
 
 
-def upernet(encoder: Config, num_classes: int, options: UperNetParams, crop: int, norm: str) -> Config:
+def upernet(
+    encoder: Config,
+    num_classes: int,
+    options: UperNetParams,
+    crop: int,
+    norm: str,
+    dims: Sequence[int] | None = None,
+) -> Config:
     """Return UPerNet with an auxiliary head on stage 3.
 
     Args:
-        encoder: from :func:`backbone`.
+        encoder: from :func:`backbone`, or another backbone of four stages.
         num_classes: without the unlabelled one.
         options: widths.
         crop: side of the training crop, pixels.
         norm: ``SyncBN``, or ``BN`` in one process.
+        dims: channels of the stages of another backbone.
     """
-    dims = _dims(encoder)
+    dims = _dims(encoder, dims)
     decode = {
         **_head(num_classes, options.channels, norm),
         "type": "UPerHead",
@@ -222,6 +233,19 @@ def paca_segmentor(
     return {**_segmentor(encoder, crop), "decode_head": head}
 
 
+def semantic_fpn(encoder: Config, num_classes: int, crop: int, norm: str, dims: Sequence[int]) -> Config:
+    """Return Semantic FPN, the segmentor of the PVT papers; arguments as of :func:`upernet`."""
+    head = {
+        "type": "FPNHead",
+        "in_channels": [256] * 4,
+        "in_index": [0, 1, 2, 3],
+        "feature_strides": _STRIDES[:4],
+        **_head(num_classes, 128, norm),
+    }
+    neck = {"type": "FPN", "in_channels": list(dims), "out_channels": 256, "num_outs": 4}
+    return {**_segmentor(encoder, crop), "neck": neck, "decode_head": head}
+
+
 def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> Config:
     """Return the job's variant with the job's head; arguments as of :func:`backbone` and :func:`upernet`."""
     page = job.params.ade20k
@@ -233,8 +257,8 @@ def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> 
     return create(encoder, num_classes, getattr(page.heads, head), page.recipe.crop, norm)
 
 
-def _dims(encoder: Config) -> list[int]:
-    return list(variant_config(encoder["variant"])["embed_dims"])
+def _dims(encoder: Config, dims: Sequence[int] | None = None) -> list[int]:
+    return list(variant_config(encoder["variant"])["embed_dims"] if dims is None else dims)
 
 
 def _roi_extractor(size: int, channels: int) -> Config:

@@ -19,6 +19,7 @@ from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.params.ade20k import Ade20kPage
 from pacavit.params.base import Page
+from pacavit.params.claims import ClaimsPage
 from pacavit.params.coco import CocoPage
 from pacavit.params.data import DataPage
 from pacavit.params.evaluate import EvaluatePage
@@ -43,6 +44,7 @@ class Params:
     coco: CocoPage
     ade20k: Ade20kPage
     evaluate: EvaluatePage
+    claims: ClaimsPage
     figures: FiguresPage
 
 
@@ -68,14 +70,16 @@ def load(scale: str) -> Params:
 def select(params: Params, keys: tuple[str, ...], **names: str | int) -> dict[str, Any]:
     """Return the values that determine a job, by key, as plain JSON types.
 
-    ``keys`` are ``page:dotted.key`` with names in braces, e.g. ``pretrain:variants.{variant}``.
+    ``keys`` are ``page:dotted.key`` with names in braces, e.g. ``pretrain:variants.{variant}``. A page of another
+    scale goes by ``scale/page``.
     """
     return {key.format(**names): _plain(_lookup(params, key, **names)) for key in keys}
 
 
 def _lookup(params: Params, key: str, **names: str | int) -> Any:
     page, dotted = key.split(":")
-    value: Any = getattr(params, page)
+    scale, _, page = page.rpartition("/")
+    value: Any = getattr(load(scale) if scale else params, page)
     for part in dotted.split("."):
         part = part.format(**names)
         if isinstance(value, dict):
@@ -92,6 +96,8 @@ def _lookup(params: Params, key: str, **names: str | int) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return json.loads(value.model_dump_json())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 

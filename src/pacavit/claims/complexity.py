@@ -1,0 +1,171 @@
+"""The stage ``complexity``: parameters and multiply-adds of every model that a published number is about.
+
+Models are built from the paper's pages of parameters, whatever the scale, and hold no numbers: no data is needed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pacavit import params
+from pacavit.claims import baselines
+from pacavit.claims.operations import authors_total, correct_total, count_operations
+from pacavit.claims.published import COUNTS, Claim, read
+from pacavit.claims.statements import counted_quantities
+from pacavit.files import write_json
+from pacavit.models import PaCaViT, variant_config, variant_names
+from pacavit.models.paca_vit import PatchToClusterAttention, create_clustering
+from pacavit.openmmlab import models
+from pacavit.params import Params
+from pacavit.stages import Job
+from pacavit.tracking import git_commit
+
+#: The scale whose pages hold the published settings.
+PAPER = "paper"
+
+#: At what size a model is run where a published number names none: height and width, pixels.
+SIZES = {"imagenet": (224, 224), "coco": (800, 1280), "ade20k": (512, 512)}
+
+#: Regions of an image in the published counts: boxes classified, and masks drawn.
+_BOXES, _MASKS = 1000, 100
+
+_CLASSES = {"imagenet": 1000, "coco": 80, "ade20k": 150}
+
+
+class Counted(NamedTuple):
+    """One model at one input size."""
+
+    task: str
+    variant: str
+    head: str
+    size: tuple[int, int]
+
+
+def count(job: Job) -> None:
+    """Write parameters and multiply-adds of the published models, and of one attention layer over its patches."""
+    paper = params.load(PAPER)
+    wanted = wanted_models(read(job.inputs["published"]))
+    bar = tqdm(wanted, desc="complexity", unit="model", disable=None)
+    counted = [measure(model, paper) for model in bar]
+    write_json(
+        job.outputs["complexity"],
+        {"models": counted, "attention": attention_costs(), "origin": {"commit": git_commit()}},
+    )
+    job.run.log({"models": len(counted)}, step=0)
+    job.run.artifact(job.outputs["complexity"])
+
+
+def wanted_models(claims: Iterable[Claim]) -> list[Counted]:
+    """Return the models that the claims count, and those that statements compare, each once and in order."""
+    counted = [
+        Counted(c.task, c.variant, c.head, c.size if c.input else SIZES[c.task])
+        for c in claims
+        if c.metric in COUNTS
+    ]
+    compared = [Counted(q.task, q.variant, q.head, SIZES[q.task]) for q in counted_quantities()]
+    return list(dict.fromkeys([*counted, *compared]))
+
+
+def measure(model: Counted, paper: Params) -> dict[str, Any]:
+    """Return a model's parameters and its multiply-adds by kind of operation.
+
+    Args:
+        model: which one; the parameters do not depend on its size.
+        paper: the pages with the published settings.
+    """
+    # The libraries' baselines read numbers off tensors while they are built.
+    with (
+        torch.device("meta" if model.variant in variant_names() else "cpu"),
+        warnings.catch_warnings(action="ignore"),  # on losses, which nobody runs
+    ):
+        built = _build(model, paper).eval().to("meta")
+    with torch.device("meta"):
+        images = torch.empty(1, 3, *model.size)
+        counts = count_operations(built, lambda: _run(model.task, built, images))
+    return {
+        "task": model.task,
+        "variant": model.variant,
+        "head": model.head,
+        "input": "{}x{}".format(*model.size),
+        "parameters": sum(p.numel() for p in built.parameters()),
+        "operations": counts,
+        "multiply_adds": correct_total(counts),
+        "multiply_adds_authors": authors_total(counts),
+    }
+
+
+def attention_costs(
+    patches: Iterable[int] = (1024, 4096, 16384), dim: int = 96, heads: int = 2
+) -> dict[str, Any]:
+    """Return multiply-adds of one attention layer over numbers of patches: with 100 clusters, and with none.
+
+    With clusters the cost is linear in the patches, and without quadratic (abstract of the paper).
+    """
+    costs: dict[str, Any] = {"patches": list(patches)}
+    for clusters in (100, 0):
+        with torch.device("meta"):
+            clustering = create_clustering("conv", dim, clusters) if clusters else None
+            layer = PatchToClusterAttention(dim, heads, clusters, clustering).eval()
+        costs[f"clusters_{clusters}"] = [_layer_cost(layer, n, dim) for n in costs["patches"]]
+    return costs
+
+
+def _layer_cost(layer: PatchToClusterAttention, patches: int, dim: int) -> int:
+    tokens = torch.empty(1, patches, dim, device="meta")
+    return correct_total(count_operations(layer, lambda: layer(tokens, (patches // 32, 32))))
+
+
+def _build(model: Counted, paper: Params) -> nn.Module:
+    ours = model.variant in variant_names()
+    classes = _CLASSES[model.task]
+    if model.task == "imagenet":
+        if ours:
+            return PaCaViT(**variant_config(model.variant))
+        return baselines.classifier(model.variant, classes)
+    page = paper.ade20k
+    if not ours:
+        encoder, dims = baselines.encoder(model.variant)
+    elif model.task == "coco":
+        encoder, dims = models.backbone(model.variant, None, 0.0), None
+    else:
+        encoder, dims = (
+            models.backbone(model.variant, None, 0.0, page.variants[model.variant].num_clusters),
+            None,
+        )
+    if model.task == "coco":
+        return models.build(models.mask_rcnn(encoder, classes, paper.coco.recipe.detector, dims), "mmdet")
+    crop, norm = page.recipe.crop, "BN"
+    if model.head == "paca":
+        config = models.paca_segmentor(encoder, classes, page.heads.paca, crop, norm)
+    elif model.head == "upernet":
+        config = models.upernet(encoder, classes, page.heads.upernet, crop, norm, dims)
+    else:
+        config = models.semantic_fpn(encoder, classes, crop, norm, dims)
+    return models.build(config, "mmseg")
+
+
+def _run(task: str, model: nn.Module, images: Tensor) -> None:
+    """Run the parts of a model that the published figures count.
+
+    What is left out has no products but depends on the image: proposals, pooling of regions, resizing to the image.
+    """
+    if task == "imagenet":
+        model(images)
+        return
+    features = model.backbone(images)
+    if getattr(model, "neck", None) is not None:
+        features = model.neck(features)
+    if task == "ade20k":
+        # The auxiliary head is for training only.
+        model.decode_head(features)
+        return
+    channels = features[0].shape[1]
+    model.rpn_head(features)
+    model.roi_head.bbox_head(torch.empty(_BOXES, channels, 7, 7))
+    model.roi_head.mask_head(torch.empty(_MASKS, channels, 14, 14))

@@ -1,0 +1,332 @@
+"""The stage ``claims``: every published number, the one measured here, how it was measured, and a verdict."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pacavit import paths, stages
+from pacavit.claims import published, statements
+from pacavit.claims.complexity import SIZES, Counted
+from pacavit.claims.published import COUNTS, Claim
+from pacavit.claims.statements import Quantity
+from pacavit.files import atomic_file
+from pacavit.models import variant_names
+from pacavit.params.claims import Agreement, ClaimsPage
+from pacavit.stages import DATASETS, Job
+from pacavit.training.progress import report
+
+Verdict = Literal["reproduced", "within tolerance", "differs", "misprint", "needs data"]
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "within tolerance", "differs", "misprint", "needs data")
+
+README = Path("README.md")
+_BEGIN, _END = "<!-- written by `pacavit claims` -->", "<!-- end of what `pacavit claims` writes -->"
+
+#: Where a metric stands in a metrics file, and the factor to the published unit.
+_METRICS = {
+    "top1": ("top1", 1),
+    "ap_box": ("bbox.AP", 100),
+    "ap50_box": ("bbox.AP50", 100),
+    "ap75_box": ("bbox.AP75", 100),
+    "ap_mask": ("segm.AP", 100),
+    "ap50_mask": ("segm.AP50", 100),
+    "ap75_mask": ("segm.AP75", 100),
+    "miou": ("mIoU", 100),
+}
+_UNITS = {"M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the ledger.
+
+    Attributes:
+        id, task, model, variant, head, setting, metric, unit, published, source: of the claim.
+        measured: in the unit of the claim, the mean over seeds; empty if not measured.
+        spread: standard deviation over seeds; empty for counts and for one seed.
+        seeds: trainings that were measured.
+        correct: multiply-adds with every product counted once, beside the authors' way.
+        how: counter or evaluation, and input size.
+        commit, data: of the measuring code, and the hash of the data.
+        verdict: one of :data:`VERDICTS`.
+        why: what the verdict rests on, and what the claim's note says.
+    """
+
+    id: str
+    task: str
+    model: str
+    variant: str
+    head: str
+    setting: str
+    metric: str
+    unit: str
+    published: str
+    source: str
+    measured: str
+    spread: str
+    seeds: str
+    correct: str
+    how: str
+    commit: str
+    data: str
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was measured of one trained model, over seeds: metrics by published name, in published units."""
+
+    values: Mapping[str, list[float]]
+    commit: str
+    data: str
+
+
+#: Trained models by task, variant and head.
+Results = Mapping[tuple[str, str, str], Trained]
+
+
+def write(job: Job) -> None:
+    """Write the ledger, and the number of each verdict into the README."""
+    claims = published.read(job.inputs["published"])
+    complexity = json.loads(job.inputs["complexity"].read_text())
+    entries = judge_all(claims, complexity, trained_models(job), job.params.claims)
+    with atomic_file(job.outputs["ledger"]) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Entry)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in entries)
+    table = summary(entries)
+    job.run.log({verdict.replace(" ", "_"): n for verdict, n in table["all"].items()}, step=0)
+    job.run.artifact(job.outputs["ledger"])
+    report("claims: " + ", ".join(f"{n} {verdict}" for verdict, n in table["all"].items()))
+    if update_readme(README, as_markdown(table, job.scale)):
+        report(f"claims: the table of verdicts in {README} is renewed")
+
+
+def read(path: Path) -> list[Entry]:
+    """Return the lines of a ledger that :func:`write` wrote."""
+    with open(path, newline="") as file:
+        return [Entry(**line) for line in csv.DictReader(file)]
+
+
+def judge_all(
+    claims: Sequence[Claim], complexity: Mapping[str, Any], results: Results, page: ClaimsPage
+) -> list[Entry]:
+    """Return the ledger.
+
+    Args:
+        claims: the published numbers.
+        complexity: what the stage of that name wrote.
+        results: trained models, as far as there are any.
+        page: when numbers agree.
+    """
+    counts = {
+        Counted(m["task"], m["variant"], m["head"], tuple(int(side) for side in m["input"].split("x"))): m
+        for m in complexity["models"]
+    }
+    commit = complexity["origin"]["commit"]
+    # Rivals are not trained here; of several published accuracies the best counts.
+    prior: dict[Quantity, float] = {}
+    for claim in claims:
+        if claim.metric in _METRICS and claim.variant not in variant_names():
+            quantity = Quantity(claim.task, claim.variant, claim.head, claim.metric)
+            prior[quantity] = max(claim.number, prior.get(quantity, 0.0))
+
+    def measured(quantity: Quantity) -> float | None:
+        key = (quantity.task, quantity.variant, quantity.head)
+        if quantity.metric in COUNTS:
+            return counts[Counted(*key, SIZES[quantity.task])][quantity.metric]
+        if quantity.variant not in variant_names():
+            return prior.get(quantity)
+        values = results[key].values[quantity.metric] if key in results else []
+        return statistics.mean(values) if len(values) >= _agreement(quantity.metric, page).seeds else None
+
+    entries = []
+    for claim in claims:
+        if claim.metric == "statement":
+            tolerance = {metric: _agreement(metric, page).tolerance for metric in _METRICS}
+            verdict, why = statements.judge(claim.id, measured, tolerance, complexity["attention"])
+            entries.append(_entry(claim, verdict, why, how="comparisons", commit=commit))
+        elif claim.metric in COUNTS:
+            model = counts[
+                Counted(
+                    claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task]
+                )
+            ]
+            entries.append(_judge_count(claim, model, page.last_places, commit))
+        else:
+            trained = results.get((claim.task, claim.variant, claim.head))
+            entries.append(_judge_metric(claim, trained, page))
+    return entries
+
+
+def trained_models(job: Job) -> Results:
+    """Return what was measured of the targets on the official data sets; digits say nothing of published numbers."""
+    results = {}
+    for task in DATASETS:
+        if getattr(job.params.data, task).archives.kind != "own":
+            continue
+        runs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for names in stages.targets(f"evaluate_{task}", job.params.targets):
+            pattern = stages.STAGES[f"evaluate_{task}"].outputs["metrics"]
+            metrics = json.loads(paths.path(pattern, scale=job.scale, **names).read_text())
+            runs.setdefault((task, str(names["variant"]), str(names.get("head", ""))), []).append(metrics)
+        for key, found in runs.items():
+            values = {
+                name: [_lookup(metrics, dotted) * factor for metrics in found]
+                for name, (dotted, factor) in _METRICS.items()
+                if _lookup(found[0], dotted) is not None
+            }
+            origins = [metrics["origin"] for metrics in found]
+            results[key] = Trained(values, _joined(origins, "commit"), _joined(origins, "data"))
+    return results
+
+
+def summary(entries: Sequence[Entry]) -> dict[str, dict[Verdict, int]]:
+    """Return the number of each verdict by kind of claim, and over all."""
+    table: dict[str, Counter[Verdict]] = {}
+    for entry in entries:
+        for row in (_kind(entry), "all"):
+            table.setdefault(row, Counter())[entry.verdict] += 1
+    rows = sorted(
+        table, key=lambda row: (row == "all", row == "statements", row.startswith("baselines"), row)
+    )
+    return {row: {verdict: table[row][verdict] for verdict in VERDICTS} for row in rows}
+
+
+def as_markdown(table: Mapping[str, Mapping[Verdict, int]], scale: str) -> str:
+    """Return the summary as a table for the README."""
+    lines = [
+        f"Verdicts at scale `{scale}`, in full in `{paths.fill(paths.LEDGER, scale=scale)}`:",
+        "",
+        f"| published | {' | '.join(VERDICTS)} | all |",
+        f"|---|{'---:|' * (len(VERDICTS) + 1)}",
+    ]
+    for row, numbers in table.items():
+        cells = [str(numbers[verdict]) for verdict in VERDICTS] + [str(sum(numbers.values()))]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def update_readme(path: Path, text: str) -> bool:
+    """Put text between the marks of a README; return whether that changed it. One without marks stays as it is."""
+    if not path.is_file():
+        return False
+    before = path.read_text()
+    head, begin, rest = before.partition(_BEGIN)
+    _, end, tail = rest.partition(_END)
+    after = f"{head}{begin}\n{text}\n{end}{tail}"
+    if not end or after == before:
+        return False
+    with atomic_file(path) as temporary:
+        temporary.write_text(after)
+    return True
+
+
+def _judge_count(claim: Claim, model: Mapping[str, Any], last_places: float, commit: str) -> Entry:
+    """Judge parameters or multiply-adds; of our models these are counted as the authors do."""
+    ours = claim.variant in variant_names()
+    unit = _UNITS[claim.unit]
+    if claim.metric == "parameters":
+        value, how, correct = model["parameters"] / unit, "all parameters", ""
+    else:
+        value = model["multiply_adds_authors" if ours else "multiply_adds"] / unit
+        how = f"{'authors’ counter' if ours else 'correct counter'} at {model['input']}, attention counted"
+        correct = f"{model['multiply_adds'] / unit:.4g}"
+    verdict, why = _compare(claim, value, last_places * claim.last_place)
+    if verdict == "differs" and claim.metric == "multiply_adds" and value > claim.number:
+        without = value - model["operations"]["attention"] / unit
+        if abs(without - claim.number) < (value - claim.number) / 2:
+            why += f"; the source seems to leave out the products of attention: {without:.4g} without them"
+    return _entry(
+        claim,
+        verdict,
+        _with_note(why, claim),
+        measured=f"{value:.6g}",
+        correct=correct,
+        how=how,
+        commit=commit,
+    )
+
+
+def _judge_metric(claim: Claim, trained: Trained | None, page: ClaimsPage) -> Entry:
+    agreement = _agreement(claim.metric, page)
+    values = [] if trained is None else trained.values.get(claim.metric, [])
+    if trained is None or len(values) < agreement.seeds:
+        if claim.variant not in variant_names():
+            why = "a baseline's accuracy; this project trains PaCa-ViT only"
+        elif values:
+            why = f"{len(values)} of {agreement.seeds} seeds are measured; add seeds to targets.yaml"
+        else:
+            why = f"not trained on {claim.task} here; `snakemake --cores all --config scale=paper` does"
+        if claim.misprint:
+            return _entry(claim, "misprint", claim.misprint)
+        return _entry(claim, "needs data", _with_note(why, claim))
+    mean = statistics.mean(values)
+    verdict, why = _compare(claim, mean, agreement.tolerance)
+    return _entry(
+        claim,
+        verdict,
+        _with_note(why, claim),
+        measured=f"{mean:.4g}",
+        spread=f"{statistics.stdev(values):.2g}" if len(values) > 1 else "",
+        seeds=str(len(values)),
+        how="validation set, mean over seeds",
+        commit=trained.commit,
+        data=trained.data,
+    )
+
+
+def _compare(claim: Claim, value: float, tolerance: float) -> tuple[Verdict, str]:
+    difference = value - claim.number
+    shown = f"measured {value:.6g}, published {claim.value}"
+    # Half a unit of the last place, and a hair for what floats cannot hold.
+    if abs(difference) <= claim.last_place * (0.5 + 1e-9):
+        return "reproduced", "rounds to the published value"
+    if claim.misprint:
+        return "misprint", claim.misprint
+    if abs(difference) <= tolerance * (1 + 1e-9):
+        return "within tolerance", f"{shown}: {abs(difference):.2g} apart, {tolerance:.2g} allowed"
+    return "differs", f"{shown}: {abs(difference):.2g} apart, {tolerance:.2g} allowed"
+
+
+def _entry(claim: Claim, verdict: str, why: str, **measured: str) -> Entry:
+    blank = dict.fromkeys(("measured", "spread", "seeds", "correct", "how", "commit", "data"), "")
+    names = ("id", "task", "model", "variant", "head", "setting", "metric", "unit", "source")
+    of_claim = {name: getattr(claim, name) for name in names}
+    return Entry(**of_claim, published=claim.value, **{**blank, **measured}, verdict=verdict, why=why)
+
+
+def _with_note(why: str, claim: Claim) -> str:
+    return f"{why}; {claim.note}" if claim.note else why
+
+
+def _agreement(metric: str, page: ClaimsPage) -> Agreement:
+    if metric == "top1":
+        return page.metrics.top1
+    return page.metrics.ap if metric.startswith("ap") else page.metrics.miou
+
+
+def _kind(entry: Entry) -> str:
+    if entry.metric == "statement":
+        return "statements"
+    whose = "PaCa-ViT" if entry.variant in variant_names() else "baselines"
+    what = {"parameters": "parameters", "multiply_adds": "multiply-adds"}.get(entry.metric, "accuracy")
+    return f"{whose}: {what}"
+
+
+def _lookup(metrics: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = metrics
+    for part in dotted.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _joined(origins: Sequence[Mapping[str, Any]], name: str) -> str:
+    return " ".join(dict.fromkeys(str(origin[name]) for origin in origins))

@@ -1,0 +1,42 @@
+"""Published numbers against measured ones."""
+
+
+rule complexity:
+    input:
+        **PIPELINE.inputs("complexity"),
+    output:
+        complexity=PIPELINE.outputs("complexity")["complexity"],
+    log:
+        PIPELINE.log("complexity"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        values=PIPELINE.values("complexity"),
+    shell:
+        PIPELINE.command("complexity")
+
+
+rule claims:
+    input:
+        PIPELINE.gathered("claims"),
+        **PIPELINE.inputs("claims"),
+    output:
+        ledger=report(
+            PIPELINE.outputs("claims")["ledger"],
+            caption="../report/claims.rst",
+            category="Published numbers",
+        ),
+    log:
+        PIPELINE.log("claims"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        values=PIPELINE.values("claims"),
+    shell:
+        PIPELINE.command("claims")
