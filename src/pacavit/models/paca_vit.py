@@ -608,7 +608,10 @@ class PaCaViT(nn.Module):
             raise ValueError(f"output_fmt='{output_fmt}': expected 'NCHW' or 'NLC'")
         take, last = feature_take_indices(self.num_stages, indices)
         maps, _ = self.forward_stages(x, last if stop_early else self.num_stages - 1)
-        intermediates = [m if output_fmt == "NCHW" else to_tokens(m) for i, m in enumerate(maps) if i in take]
+        intermediates: list[Tensor] = []
+        for i, m in enumerate(maps):  # TorchScript knows no condition in a comprehension
+            if i in take:
+                intermediates.append(m if output_fmt == "NCHW" else to_tokens(m))
         if intermediates_only:
             return intermediates
         return maps[-1], intermediates
