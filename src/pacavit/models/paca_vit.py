@@ -709,60 +709,50 @@ _SIZES: dict[str, dict[str, Any]] = {
     "small": {"embed_dims": (96, 192, 320, 384), "depths": (3, 3, 10, 3)},
     "base": {"embed_dims": (96, 192, 384, 512), "depths": (3, 3, 18, 3)},
 }
-_TEACHERS: dict[str, dict[str, Any]] = {
-    "tiny": {"depths": (2, 2, 2, 2), "teacher_depths": (2, 2, 2, 2)},
-    "small": {"depths": (3, 3, 7, 3), "teacher_depths": (2, 2, 2, 2)},
-    "base": {"depths": (3, 3, 16, 3), "teacher_depths": (2, 2, 4, 2)},
+# The teacher takes the place of some blocks.
+_SIZES |= {
+    "tiny+teacher": {**_SIZES["tiny"], "depths": (2, 2, 2, 2), "teacher_depths": (2, 2, 2, 2)},
+    "small+teacher": {**_SIZES["small"], "depths": (3, 3, 7, 3), "teacher_depths": (2, 2, 2, 2)},
+    "base+teacher": {**_SIZES["base"], "depths": (3, 3, 16, 3), "teacher_depths": (2, 2, 4, 2)},
 }
+_NUM_CLUSTERS: dict[str, tuple[int, int, int, int]] = {
+    "2_0": (2, 2, 2, 0),
+    "16_0": (16, 16, 16, 0),
+    "49_0": (49, 49, 49, 0),
+    "100_0": (100, 100, 100, 0),
+    "49_100": (49, 64, 81, 100),
+    "100_49": (100, 81, 64, 49),
+    "100": (100, 100, 100, 100),
+}
+_CLUSTERINGS: dict[str, dict[str, Any]] = {
+    "conv": {},
+    "mlp": {"clustering": "mlp"},
+    "block": {"clustering_mode": "block"},
+}
+_CFGS: dict[str, dict[str, Any]] = {"test": {"input_size": (3, 64, 64), "pool_size": (2, 2)}}
 
 
-def _variant(
-    description: str, size: str, *num_clusters: int, cfg: dict[str, Any] | None = None, **kwargs: Any
-) -> _Variant:
-    return _Variant(description, {**_SIZES[size], "num_clusters": num_clusters, **kwargs}, cfg or {})
+def _variant(description: str, size: str, clusters: str, clustering: str = "conv") -> _Variant:
+    kwargs = {**_SIZES[size], "num_clusters": _NUM_CLUSTERS[clusters], **_CLUSTERINGS[clustering]}
+    return _Variant(description, kwargs, _CFGS.get(size, {}))
 
 
+# One entry makes a variant: its registration, its entry point and its default configuration follow from it.
 _VARIANTS: dict[str, _Variant] = {
-    "test_pacavit": _variant(
-        "Miniature for tests and for the whole pipeline on digits.",
-        "test",
-        16,
-        16,
-        16,
-        0,
-        cfg={"input_size": (3, 64, 64), "pool_size": (2, 2)},
-    ),
-    "pacavit_tiny_p2cconv_100_0": _variant("PaCa-Tiny, convolutional clustering.", "tiny", 100, 100, 100, 0),
-    "pacavit_small_p2cconv_100_0": _variant(
-        "PaCa-Small, convolutional clustering.", "small", 100, 100, 100, 0
-    ),
-    "pacavit_base_p2cconv_100_0": _variant("PaCa-Base, convolutional clustering.", "base", 100, 100, 100, 0),
-    "pacavit_small_p2cmlp_100_0": _variant(
-        "PaCa-Small, MLP clustering.", "small", 100, 100, 100, 0, clustering="mlp"
-    ),
-    "pacavit_small_p2cconv_2_0": _variant("Ablation: 2 clusters.", "small", 2, 2, 2, 0),
-    "pacavit_small_p2cconv_49_0": _variant("Ablation: 49 clusters.", "small", 49, 49, 49, 0),
-    "pacavit_small_p2cconv_49_100": _variant(
-        "Ablation: clusters growing from 49 to 100.", "small", 49, 64, 81, 100
-    ),
-    "pacavit_small_p2cconv_100_49": _variant(
-        "Ablation: clusters falling from 100 to 49.", "small", 100, 81, 64, 49
-    ),
-    "pacavit_small_p2cconv_100": _variant(
-        "Ablation: clusters in all four stages.", "small", 100, 100, 100, 100
-    ),
-    "pacavit_small_p2cconv_100_blockwise": _variant(
-        "Ablation: every block clusters by itself.", "small", 100, 100, 100, 100, clustering_mode="block"
-    ),
-    "pacavit_convmixer_tiny_100": _variant(
-        "PaCa-Tiny with the clustering teacher.", "tiny", 100, 100, 100, 100, **_TEACHERS["tiny"]
-    ),
-    "pacavit_convmixer_small_100": _variant(
-        "PaCa-Small with the clustering teacher.", "small", 100, 100, 100, 100, **_TEACHERS["small"]
-    ),
-    "pacavit_convmixer_base_100": _variant(
-        "PaCa-Base with the clustering teacher.", "base", 100, 100, 100, 100, **_TEACHERS["base"]
-    ),
+    "test_pacavit": _variant("Miniature for tests and for the whole pipeline on digits.", "test", "16_0"),
+    "pacavit_tiny_p2cconv_100_0": _variant("PaCa-Tiny, convolutional clustering.", "tiny", "100_0"),
+    "pacavit_small_p2cconv_100_0": _variant("PaCa-Small, convolutional clustering.", "small", "100_0"),
+    "pacavit_base_p2cconv_100_0": _variant("PaCa-Base, convolutional clustering.", "base", "100_0"),
+    "pacavit_small_p2cmlp_100_0": _variant("PaCa-Small, MLP clustering.", "small", "100_0", "mlp"),
+    "pacavit_small_p2cconv_2_0": _variant("Ablation: 2 clusters.", "small", "2_0"),
+    "pacavit_small_p2cconv_49_0": _variant("Ablation: 49 clusters.", "small", "49_0"),
+    "pacavit_small_p2cconv_49_100": _variant("Ablation: clusters growing from 49 to 100.", "small", "49_100"),
+    "pacavit_small_p2cconv_100_49": _variant("Ablation: clusters falling from 100 to 49.", "small", "100_49"),
+    "pacavit_small_p2cconv_100": _variant("Ablation: clusters in all four stages.", "small", "100"),
+    "pacavit_small_p2cconv_100_blockwise": _variant("Ablation: clusters by block.", "small", "100", "block"),
+    "pacavit_convmixer_tiny_100": _variant("PaCa-Tiny, clustering teacher.", "tiny+teacher", "100"),
+    "pacavit_convmixer_small_100": _variant("PaCa-Small, clustering teacher.", "small+teacher", "100"),
+    "pacavit_convmixer_base_100": _variant("PaCa-Base, clustering teacher.", "base+teacher", "100"),
 }
 
 
