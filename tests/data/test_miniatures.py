@@ -335,3 +335,13 @@ def test_archives_of_ones_own_are_linked_or_missed_by_name(make_job, tmp_path):
     Path("mine/ADEChallengeData2016.zip").write_bytes(b"archive")
     ade20k.archives(job)
     assert job.outputs["all"].read_bytes() == b"archive"
+
+
+@pytest.mark.parametrize(("visible", "placed"), [(0.6, 1), (0.4, 2)])
+def test_a_digit_that_would_hide_too_much_of_another_is_not_placed(visible, placed):
+    rng = np.random.default_rng(0)
+    drawn = digits.Scene(np.full((16, 16, 3), 200, np.uint8), np.zeros((16, 16), int))
+    square = np.ones((8, 8))
+    for left in (0, 4):  # the second covers half of the first
+        digits._add(drawn, [(square, 8, 0, left)], label=3, visible=visible, rng=rng)
+    assert [instance.mask.sum() for instance in drawn.instances] == ([64] if placed == 1 else [32, 64])

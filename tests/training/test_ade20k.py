@@ -5,30 +5,16 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from mmengine.optim import build_optim_wrapper
 
 from pacavit import paths
 from pacavit.evaluation.ade20k import evaluate
 from pacavit.files import sha256
 from pacavit.openmmlab import runner
-from pacavit.openmmlab.models import build
 from pacavit.training import ade20k
 
 
 class Killed(BaseException):
     pass
-
-
-def rates(job):
-    task = ade20k.describe(job, "BN")
-    model = build(task.model, "mmseg")
-    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
-    names = [name for name, _ in model.named_parameters()]
-    return {
-        name: group["lr"] / task.recipe.lr
-        for name, group in zip(names, wrapper.optimizer.param_groups, strict=True)
-    }
 
 
 def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
@@ -43,10 +29,6 @@ def test_the_multipliers_are_those_of_the_head(create_job):
     for head in ("paca", "upernet"):
         job = create_job("ade20k", head=head)
         assert ade20k.describe(job, "BN").custom_keys == ade20k.multipliers(job)
-
-
-def test_upernet_has_one_rate(create_job):
-    assert set(rates(create_job("ade20k", head="upernet")).values()) == {1.0}
 
 
 @pytest.mark.parametrize("head", ["paca", "upernet"])

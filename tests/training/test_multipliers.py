@@ -117,3 +117,13 @@ def test_upernet_and_mask_rcnn_have_one_rate_and_norms_without_decay(project, va
         assert {rate for _, rate, _ in found.values()} == {1.0}
         assert undecayed(found) == {name for name in found if "norm" in name}
         assert found["backbone.stage1.0.mlp.fc1.bias"][2] == 1.0
+
+
+def test_both_heads_of_upernet_can_learn_faster_than_its_backbone(project):
+    pages = params.load("paper")
+    upernet = pages.ade20k.heads.upernet.model_copy(update={"lr_multiplier": 10.0})
+    heads = pages.ade20k.heads.model_copy(update={"upernet": upernet})
+    pages = replace(pages, ade20k=pages.ade20k.model_copy(update={"heads": heads}))
+    fast = faster(segmentor(pages, CONV, "upernet"))
+    assert {name.split(".")[0] for name in fast} == {"decode_head", "auxiliary_head"}
+    assert fast == {name for name in segmentor(pages, CONV, "upernet") if not name.startswith("backbone.")}

@@ -39,8 +39,9 @@ def archives(job: Job) -> None:
                     source.seed,
                     number,
                     regions=2 + number % 3,
-                    digits=(3, 6),
-                    sides=(36, 64),
+                    digits=(4, 8),
+                    sides=(40, 64),
+                    visible=0.95,  # one hidden digit under another is guesswork
                 )
                 stem = f"ADE_{split}_{number + 1:08d}"
                 rng = digits.generator(source.seed, 5, number, list(SPLITS).index(split))

@@ -23,8 +23,6 @@ _COLOURS = ((150, 100, 90), (90, 140, 95), (95, 105, 160), (150, 145, 90))
 _VAL_SHARE = 0.25
 #: Ink above this share of the darkest belongs to the digit's mask.
 _INK = 0.3
-#: A digit of which less is left visible by later ones is not placed.
-_MIN_VISIBLE = 0.6
 
 # The odd kinds of JPEG among real images, by the share of pictures that get them.
 _ODD_MODES = (("L", 0.05), ("CMYK", 0.02))
@@ -89,6 +87,7 @@ def scene(
     regions: int = 1,
     digits: tuple[int, int] = (1, 5),
     sides: tuple[int, int] = (26, 56),
+    visible: float = 0.6,
 ) -> Scene:
     """Return scene ``number`` of ``split``: digits on textured grounds.
 
@@ -101,6 +100,7 @@ def scene(
         regions: how many grounds.
         digits: fewest and most digits; one that would hide another is left out.
         sides: smallest and largest digit, pixels.
+        visible: share of each digit's ink that later ones leave; one that would leave less is not placed.
     """
     inks, labels = source_digits(split, seed)
     rng = generator(seed, *_stream(kind, split), number)
@@ -110,12 +110,12 @@ def scene(
     if rng.random() < 1 / 12:
         return result
     if rng.random() < 1 / 10:
-        _add_crowd(result, inks, labels, rng)
+        _add_crowd(result, inks, labels, visible, rng)
     for _ in range(int(rng.integers(digits[0], digits[1] + 1))):
         source = int(rng.integers(len(labels)))
         size = int(rng.integers(sides[0], sides[1] + 1))
         top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-        _add(result, [(inks[source], size, top, left)], int(labels[source]), rng)
+        _add(result, [(inks[source], size, top, left)], int(labels[source]), visible, rng)
     return result
 
 
@@ -206,17 +206,18 @@ def _add(
     scene: Scene,
     parts: list[tuple[np.ndarray, int, int, int]],
     label: int,
+    visible: float,
     rng: np.random.Generator,
     crowd: bool = False,
 ) -> None:
-    """Paint digits as one instance on top of the others, unless one would all but vanish under them."""
+    """Paint digits as one instance on top of the others, unless these would leave too little of one."""
     enlarged = [(_enlarged(ink, size), top, left) for ink, size, top, left in parts]
     mask = np.zeros(scene.image.shape[:2], bool)
     for ink, top, left in enlarged:
         mask[top : top + len(ink), left : left + len(ink)] |= ink > _INK
     remaining = [other.mask & ~mask for other in scene.instances]
     if any(
-        left.sum() < _MIN_VISIBLE * other.mask.sum()
+        left.sum() < visible * other.mask.sum()
         for left, other in zip(remaining, scene.instances, strict=True)
     ):
         return
@@ -227,10 +228,19 @@ def _add(
     scene.instances.append(Instance(label, mask, crowd))
 
 
-def _add_crowd(scene: Scene, inks: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
+def _add_crowd(
+    scene: Scene, inks: np.ndarray, labels: np.ndarray, visible: float, rng: np.random.Generator
+) -> None:
     label = int(rng.integers(len(CLASSES)))
     sources = rng.choice(np.flatnonzero(labels == label), size=6)
     size = 16
     height, width = scene.image.shape[:2]
     top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - 6 * 14 - 2))
-    _add(scene, [(inks[s], size, top, left + 14 * i) for i, s in enumerate(sources)], label, rng, crowd=True)
+    _add(
+        scene,
+        [(inks[s], size, top, left + 14 * i) for i, s in enumerate(sources)],
+        label,
+        visible,
+        rng,
+        crowd=True,
+    )

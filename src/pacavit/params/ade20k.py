@@ -77,6 +77,7 @@ class UperNetParams(Page):
 
     channels: Count
     auxiliary_channels: Count
+    lr_multiplier: Positive = Field(default=1.0, description="of the rate for both heads; published: 1")
 
 
 class Heads(Page):

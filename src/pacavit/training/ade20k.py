@@ -60,14 +60,16 @@ def multipliers(job: Job) -> dict[str, dict[str, Any]]:
 
     With the PaCa head, the head and the layers whose size is the number of clusters, which start anew, learn faster.
     The published configuration names ``clustering.4``, which is such a layer in the convolutional clustering only.
-    UPerNet's has no such rates. Of two names that fit, mmengine takes the longer, then the first of the alphabet:
-    batch norms of the PaCa head are under ``head``, and so decayed, as published.
+    UPerNet's heads have the plain rate as published, which is a multiplier of 1. Of two names that fit, mmengine
+    takes the longer, then the first of the alphabet: batch norms of the PaCa head are under ``head``, and so decayed,
+    as published.
     """
     keys: dict[str, dict[str, Any]] = {"norm": {"decay_mult": 0.0}}
     head = getattr(job.params.ade20k.heads, str(job.names["head"]))
-    if not isinstance(head, PacaHeadParams):
-        return keys
     faster = {"lr_mult": head.lr_multiplier}
+    if not isinstance(head, PacaHeadParams):
+        # A key of its own would take the heads' norms from under `norm`.
+        return keys if head.lr_multiplier == 1 else {**keys, "head": faster}
     if head.multiplied == "literal":
         return {**keys, "head": faster, "clustering.4": faster}
     name = str(job.names["variant"])
