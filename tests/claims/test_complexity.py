@@ -15,12 +15,17 @@ with open(Path(__file__).parent / "counted_on_published_code.csv") as _file:
     PUBLISHED_CODE = list(csv.DictReader(_file))
 
 
+def case(row):
+    marks = [] if "tiny" in row["variant"] else pytest.mark.slow
+    return pytest.param(row, marks=marks, id=f"{row['task']}-{row['variant']}-{row['head']}")
+
+
 @pytest.fixture(scope="module")
 def paper():
     return params.load("paper")
 
 
-@pytest.mark.parametrize("row", PUBLISHED_CODE, ids=lambda r: f"{r['task']}-{r['variant']}-{r['head']}")
+@pytest.mark.parametrize("row", [case(row) for row in PUBLISHED_CODE])
 def test_operations_equal_those_of_the_published_code(paper, row):
     """Counted there by fvcore, which does as the authors but for the deconvolution; equal to a unit of its last place.
 

@@ -33,6 +33,14 @@ def create(kind: str = "conv", **kwargs) -> PaCaViT:
     return timm.create_model("test_pacavit", **{**KINDS[kind], **kwargs}).eval()
 
 
+# One kind is quick enough for every run of the tests.
+each_kind = pytest.mark.parametrize(
+    "model",
+    [pytest.param(kind, marks=[] if kind == "conv" else pytest.mark.slow) for kind in KINDS],
+    indirect=True,
+)
+
+
 @pytest.fixture(params=KINDS)
 def model(request):
     """A model of each kind, for inference."""
@@ -325,6 +333,7 @@ def test_fx_gives_features_by_name(model):
     torch.testing.assert_close(found["middle"], model.forward_intermediates(images())[1][1])
 
 
+@each_kind
 def test_it_compiles_as_one_graph(model):
     torch.compiler.reset()
     compiled = torch.compile(model.train(), fullgraph=True, backend="aot_eager")
@@ -334,6 +343,7 @@ def test_it_compiles_as_one_graph(model):
     assert not [name for name, p in model.named_parameters() if p.grad is None]
 
 
+@each_kind
 @torch.no_grad()
 def test_it_exports_for_any_batch_and_size(model):
     dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
