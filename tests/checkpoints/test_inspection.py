@@ -63,6 +63,7 @@ def test_published_classifiers_are_recognised_and_fit(variant):
     assert not Fit.of(expected_state(weights, found), weights).problems()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", variant_names())
 def test_every_variant_is_recognised_with_its_clusters(variant):
     with torch.device("meta"):

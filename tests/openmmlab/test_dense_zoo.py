@@ -79,6 +79,7 @@ def test_parameters_are_exactly_the_published_ones(project, variant, model, num_
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("model", ["mask_rcnn", "paca", "upernet"])
 def test_the_last_block_has_the_drop_path_of_the_page(project, variant, model):
