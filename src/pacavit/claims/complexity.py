@@ -80,10 +80,8 @@ def measure(model: Counted, paper: Params) -> dict[str, Any]:
         paper: the pages with the published settings.
     """
     # The libraries' baselines read numbers off tensors while they are built.
-    with (
-        torch.device("meta" if model.variant in variant_names() else "cpu"),
-        warnings.catch_warnings(action="ignore"),  # on losses, which nobody runs
-    ):
+    with torch.device("meta" if model.variant in variant_names() else "cpu"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on losses, which nobody runs
         built = _build(model, paper).eval().to("meta")
     with torch.device("meta"):
         images = torch.empty(1, 3, *model.size)
