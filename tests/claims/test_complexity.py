@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pacavit import params, paths
-from pacavit.claims.complexity import SIZES, Counted, attention_costs, measure, wanted_models
+from pacavit.claims.complexity import SIZES, Counted, attention_costs, counted_by, measure, wanted_models
 from pacavit.claims.published import COUNTS, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +68,7 @@ def test_every_counted_claim_has_its_model_once():
     assert len(wanted) == len(set(wanted))
     for claim in claims:
         if claim.metric in COUNTS:
-            size = claim.size if claim.input else SIZES[claim.task]
-            assert Counted(claim.task, claim.variant, claim.head, size) in wanted
+            assert counted_by(claim) in wanted
 
 
 def test_the_cost_of_attention_is_linear_with_clusters_and_quadratic_without():

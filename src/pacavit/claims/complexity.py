@@ -61,13 +61,14 @@ def count(job: Job) -> None:
     job.run.artifact(job.outputs["complexity"])
 
 
+def counted_by(claim: Claim) -> Counted:
+    """Return the model whose parameters or operations a claim states."""
+    return Counted(claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task])
+
+
 def wanted_models(claims: Iterable[Claim]) -> list[Counted]:
     """Return the models that the claims count, and those that statements compare, each once and in order."""
-    counted = [
-        Counted(c.task, c.variant, c.head, c.size if c.input else SIZES[c.task])
-        for c in claims
-        if c.metric in COUNTS
-    ]
+    counted = [counted_by(claim) for claim in claims if claim.metric in COUNTS]
     compared = [Counted(q.task, q.variant, q.head, SIZES[q.task]) for q in counted_quantities()]
     return list(dict.fromkeys([*counted, *compared]))
 
@@ -129,13 +130,9 @@ def _build(model: Counted, paper: Params) -> nn.Module:
     page = paper.ade20k
     if not ours:
         encoder, dims = baselines.encoder(model.variant)
-    elif model.task == "coco":
-        encoder, dims = models.backbone(model.variant, None, 0.0), None
     else:
-        encoder, dims = (
-            models.backbone(model.variant, None, 0.0, page.variants[model.variant].num_clusters),
-            None,
-        )
+        num_clusters = page.variants[model.variant].num_clusters if model.task == "ade20k" else None
+        encoder, dims = models.backbone(model.variant, None, 0.0, num_clusters), None
     if model.task == "coco":
         return models.build(models.mask_rcnn(encoder, classes, paper.coco.recipe.detector, dims), "mmdet")
     crop, norm = page.recipe.crop, "BN"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pacavit import paths, stages
 from pacavit.claims import published, statements
-from pacavit.claims.complexity import SIZES, Counted
+from pacavit.claims.complexity import SIZES, Counted, counted_by
 from pacavit.claims.published import COUNTS, Claim
 from pacavit.claims.statements import Quantity
 from pacavit.files import atomic_file
@@ -154,12 +154,7 @@ def judge_all(
             verdict, why = statements.judge(claim.id, measured, tolerance, complexity["attention"])
             entries.append(_entry(claim, verdict, why, how="comparisons", commit=commit))
         elif claim.metric in COUNTS:
-            model = counts[
-                Counted(
-                    claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task]
-                )
-            ]
-            entries.append(_judge_count(claim, model, page.last_places, commit))
+            entries.append(_judge_count(claim, counts[counted_by(claim)], page.last_places, commit))
         else:
             trained = results.get((claim.task, claim.variant, claim.head))
             entries.append(_judge_metric(claim, trained, page))
@@ -265,8 +260,6 @@ def _judge_metric(claim: Claim, trained: Trained | None, page: ClaimsPage) -> En
             why = f"{len(values)} of {agreement.seeds} seeds are measured; add seeds to targets.yaml"
         else:
             why = f"not trained on {claim.task} here; `snakemake --cores all --config scale=paper` does"
-        if claim.misprint:
-            return _entry(claim, "misprint", claim.misprint)
         return _entry(claim, "needs data", _with_note(why, claim))
     mean = statistics.mean(values)
     verdict, why = _compare(claim, mean, agreement.tolerance)
