@@ -12,15 +12,17 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/coco.smk"
 include: "workflow/rules/ade20k.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/released.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/targets.smk"
 
 
 # All outputs, not the last ones alone: a stage that was killed is then seen whatever came of its successors.
 rule all:
     default_target: True
     input:
-        PIPELINE.everything(),
+        PIPELINE.files("all"),
 
 
 onsuccess:

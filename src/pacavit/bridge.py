@@ -68,7 +68,7 @@ def _at_work() -> bool:
 
 
 def _outputs(scale: str, given: params.Params) -> list[str]:
-    return [path for stage in stages.STAGES for path in stages.outputs(stage, scale, given.targets)]
+    return [path for job in stages.jobs(given.targets) for path in stages.written(job[0], scale, job[1])]
 
 
 def _state(outputs: Sequence[str]) -> dict[str, Any]:
@@ -95,23 +95,22 @@ def _commit(scale: str, given: params.Params) -> None:
 
 def _holds(mark: dict[str, Any], scale: str, given: params.Params) -> bool:
     stage, names = mark["stage"], mark["names"]
-    if mark["scale"] != scale or names not in stages.targets(stage, given.targets):
+    if mark["scale"] != scale or (stage, names) not in stages.jobs(given.targets):
         return False
     spec = stages.STAGES[stage]
     if params.select(given, spec.params, **names) != mark["params"]:
         return False
-    return all(paths.path(pattern, scale=scale, **names).exists() for pattern in spec.outputs.values())
+    return all(Path(path).exists() for path in stages.written(stage, scale, names))
 
 
 def _renew_records(scale: str, given: params.Params) -> None:
     """Let Snakemake record every output as it is, and the stale jobs as run with other parameters."""
     stale = {name.removeprefix("dvc.yaml:") for name in json.loads(_dvc("status", "--json"))}
     missing = []
-    for stage, spec in stages.STAGES.items():
-        for names in stages.targets(stage, given.targets):
-            written = [str(paths.path(p, scale=scale, **names)) for p in spec.outputs.values()]
-            if not all(Path(path).exists() for path in written):
-                missing.extend(written)
+    for stage, names in stages.jobs(given.targets):
+        written = stages.written(stage, scale, names)
+        if not all(Path(path).exists() for path in written):
+            missing.extend(written)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--touch", "--forceall"]
     command += ["--ignore-incomplete"]
     if missing:

@@ -94,8 +94,8 @@ def ade20k(variant: str, head: str, seed: int, scale: str) -> None:
     _train("ade20k", scale, variant=variant, head=head, seed=seed)
 
 
-def _task(stage: str, dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
-    names: dict[str, str | int] = {"variant": variant, "seed": seed}
+def _task(stage: str, dataset: str, scale: str, variant: str, head: str | None, **seed: int) -> None:
+    names: dict[str, str | int] = {"variant": variant, **seed}
     if dataset == "ade20k":
         names["head"] = head or "paca"
     elif head is not None:
@@ -108,10 +108,24 @@ def _task(stage: str, dataset: str, variant: str, head: str | None, seed: int, s
 @variant_argument
 @click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
 @seed_option
+@click.option("--released", is_flag=True, help="Measure the authors' weights, which `released` took in.")
 @scale_option
-def evaluate(dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
+def evaluate(dataset: str, variant: str, head: str | None, seed: int, released: bool, scale: str) -> None:
     """Measure trained VARIANT on the validation images of DATASET, beside the same model untrained."""
-    _task("evaluate", dataset, variant, head, seed, scale)
+    if released:
+        _task("evaluate_released", dataset, scale, variant, head)
+    else:
+        _task("evaluate", dataset, scale, variant, head, seed=seed)
+
+
+@cli.command()
+@click.argument("dataset", type=DATASETS)
+@variant_argument
+@click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
+@scale_option
+def released(dataset: str, variant: str, head: str | None, scale: str) -> None:
+    """Take in the weights that the authors published of VARIANT on DATASET, from your folder of them."""
+    _task("released", dataset, scale, variant, head)
 
 
 @cli.command()
@@ -122,7 +136,7 @@ def evaluate(dataset: str, variant: str, head: str | None, seed: int, scale: str
 @scale_option
 def figures(dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
     """Draw the learning curve, predictions and clusters of VARIANT on DATASET."""
-    _task("figures", dataset, variant, head, seed, scale)
+    _task("figures", dataset, scale, variant, head, seed=seed)
 
 
 @cli.command()

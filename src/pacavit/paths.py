@@ -17,6 +17,9 @@ PRETRAINED = "checkpoints/{scale}/pretrain/{variant}/seed{seed}.safetensors"
 DETECTOR = "checkpoints/{scale}/coco/{variant}/seed{seed}.safetensors"
 SEGMENTOR = "checkpoints/{scale}/ade20k/{variant}/{head}/seed{seed}.safetensors"
 
+RELEASED = "checkpoints/{scale}/released/{dataset}/{variant}.safetensors"
+RELEASED_SEGMENTOR = "checkpoints/{scale}/released/{dataset}/{variant}/{head}.safetensors"
+
 PRETRAIN_CURVE = "reports/{scale}/curves/pretrain/{variant}/seed{seed}.csv"
 DETECTOR_CURVE = "reports/{scale}/curves/coco/{variant}/seed{seed}.csv"
 SEGMENTOR_CURVE = "reports/{scale}/curves/ade20k/{variant}/{head}/seed{seed}.csv"
@@ -25,9 +28,17 @@ IMAGENET_METRICS = "reports/{scale}/metrics/imagenet/{variant}/seed{seed}.json"
 COCO_METRICS = "reports/{scale}/metrics/coco/{variant}/seed{seed}.json"
 ADE20K_METRICS = "reports/{scale}/metrics/ade20k/{variant}/{head}/seed{seed}.json"
 
+RELEASED_IMAGENET_METRICS = "reports/{scale}/metrics/released/imagenet/{variant}.json"
+RELEASED_COCO_METRICS = "reports/{scale}/metrics/released/coco/{variant}.json"
+RELEASED_ADE20K_METRICS = "reports/{scale}/metrics/released/ade20k/{variant}/{head}.json"
+
 IMAGENET_PREDICTIONS = "predictions/{scale}/imagenet/{variant}/seed{seed}.npz"
 COCO_PREDICTIONS = "predictions/{scale}/coco/{variant}/seed{seed}.json"
 ADE20K_PREDICTIONS = "predictions/{scale}/ade20k/{variant}/{head}/seed{seed}.npz"
+
+RELEASED_IMAGENET_PREDICTIONS = "predictions/{scale}/released/imagenet/{variant}.npz"
+RELEASED_COCO_PREDICTIONS = "predictions/{scale}/released/coco/{variant}.json"
+RELEASED_ADE20K_PREDICTIONS = "predictions/{scale}/released/ade20k/{variant}/{head}.npz"
 
 IMAGENET_FIGURE = "reports/{scale}/figures/imagenet/{variant}/seed{seed}/{figure}.png"
 COCO_FIGURE = "reports/{scale}/figures/coco/{variant}/seed{seed}/{figure}.png"
@@ -35,6 +46,7 @@ ADE20K_FIGURE = "reports/{scale}/figures/ade20k/{variant}/{head}/seed{seed}/{fig
 
 PUBLISHED = "claims/published.csv"
 COMPLEXITY = "reports/{scale}/claims/complexity.json"
+TABLE = "reports/{scale}/tables/{dataset}.{form}"
 LEDGER = "reports/{scale}/claims/ledger.csv"
 
 REPORT = "reports/index.html"

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,22 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pacavit import files, params, paths
+from pacavit.claims import published
 from pacavit.data.layouts import ARCHIVE_FILES
 from pacavit.errors import PacavitError
 from pacavit.tracking import Run, start_run
 from pacavit.training.distributed import is_main
+from pacavit.training.progress import report
 
 DATASETS = ("imagenet", "coco", "ade20k")
+
+#: Targets beside the groups and the variants of a page.
+ALL, RELEASED = "all", "evaluate_released"
+#: One task alone, by target; the data set's bare name is a stage's.
+TASKS = {f"only_{dataset}": dataset for dataset in DATASETS}
+
+#: A job's wildcards and their values.
+Names = Mapping[str, str | int]
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Stage:
         outputs: patterns of what it writes, likewise.
         params: keys ``page:dotted.key`` of the parameters it depends on.
         gathers: stages of whose every target it reads the tables, curves, metrics and figures.
+        released: it works on the authors' weights, and has jobs where they were published only.
     """
 
     name: str
@@ -50,6 +61,7 @@ class Stage:
     outputs: Mapping[str, str]
     params: tuple[str, ...] = ()
     gathers: tuple[str, ...] = ()
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Job:
 
     stage: str
     scale: str
-    names: Mapping[str, str | int]
+    names: Names
     params: params.Params
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
@@ -111,6 +123,35 @@ def _figures(dataset: str, wildcards: tuple[str, ...], command: str, pattern: st
         inputs={"data": _prepared(dataset), **inputs},
         outputs={name: paths.fill(pattern, figure=name) for name in ("curve", "predictions", "clusters")},
         params=(f"figures:{dataset}",),
+    )
+
+
+def _released(dataset: str, metrics: str, predictions: str, *recipe: str) -> tuple[Stage, Stage]:
+    """Return the stages that fetch the authors' weights into the project's form, and measure them."""
+    wildcards = ("variant", "head") if dataset == "ade20k" else ("variant",)
+    options = "{variant} --head {head}" if dataset == "ade20k" else "{variant}"
+    weights = paths.fill(paths.RELEASED_SEGMENTOR if dataset == "ade20k" else paths.RELEASED, dataset=dataset)
+    return (
+        Stage(
+            name=f"released_{dataset}",
+            wildcards=wildcards,
+            command=f"released {dataset} {options}",
+            function="pacavit.checkpoints.released:take",
+            inputs={"published": paths.PUBLISHED},
+            outputs={"weights": weights},
+            params=("data:released",),
+            released=True,
+        ),
+        Stage(
+            name=f"evaluate_released_{dataset}",
+            wildcards=wildcards,
+            command=f"evaluate {dataset} {options} --released",
+            function=f"pacavit.evaluation.{dataset}:evaluate",
+            inputs={"data": _prepared(dataset), "weights": weights},
+            outputs={"metrics": metrics, "predictions": predictions},
+            params=(f"evaluate:{dataset}", *recipe),
+            released=True,
+        ),
     )
 
 
@@ -204,6 +245,28 @@ _STAGES = [
         metrics=paths.ADE20K_METRICS,
         predictions=paths.ADE20K_PREDICTIONS,
     ),
+    *_released(
+        "imagenet",
+        paths.RELEASED_IMAGENET_METRICS,
+        paths.RELEASED_IMAGENET_PREDICTIONS,
+        "pretrain:recipe",
+        "pretrain:variants.{variant}",
+    ),
+    *_released(
+        "coco",
+        paths.RELEASED_COCO_METRICS,
+        paths.RELEASED_COCO_PREDICTIONS,
+        "coco:recipe",
+        "coco:variants.{variant}",
+    ),
+    *_released(
+        "ade20k",
+        paths.RELEASED_ADE20K_METRICS,
+        paths.RELEASED_ADE20K_PREDICTIONS,
+        "ade20k:recipe",
+        "ade20k:heads.{head}",
+        "ade20k:variants.{variant}",
+    ),
     Stage(
         name="complexity",
         wildcards=(),
@@ -219,7 +282,14 @@ _STAGES = [
         command="claims",
         function="pacavit.claims.ledger:write",
         inputs={"published": paths.PUBLISHED, "complexity": paths.COMPLEXITY},
-        outputs={"ledger": paths.LEDGER},
+        outputs={
+            "ledger": paths.LEDGER,
+            **{
+                f"{dataset}_{form}": paths.fill(paths.TABLE, dataset=dataset, form=form)
+                for dataset in DATASETS
+                for form in ("csv", "md")
+            },
+        },
         params=("claims:last_places", "claims:metrics"),
         gathers=_EVALUATIONS,
     ),
@@ -238,7 +308,7 @@ _STAGES = [
 STAGES = {stage.name: stage for stage in _STAGES}
 
 #: What a stage that gathers reads of the others.
-_GATHERED_SUFFIXES = (".json", ".csv", ".png")
+_GATHERED_SUFFIXES = (".json", ".csv", ".md", ".png")
 
 
 def command(stage: str) -> str:
@@ -246,23 +316,81 @@ def command(stage: str) -> str:
     return f"pacavit {STAGES[stage].command} --scale {{scale}}"
 
 
-def targets(stage: str, wanted: params.TargetsPage) -> list[dict[str, str | int]]:
-    """Return the names of every job of a stage: the product of the targets its wildcards range over."""
+def targets(stage: str, wanted: params.TargetsPage) -> list[Names]:
+    """Return the names of every job of a stage: the combinations of what its wildcards range over.
+
+    A stage on released weights has those combinations alone that were released.
+    """
     lists = {"variant": wanted.variants, "head": wanted.heads, "seed": wanted.seeds}
-    wildcards = STAGES[stage].wildcards
-    return [
-        dict(zip(wildcards, values, strict=True))
-        for values in itertools.product(*(lists[name] for name in wildcards))
+    spec = STAGES[stage]
+    combinations = [
+        dict(zip(spec.wildcards, values, strict=True))
+        for values in itertools.product(*(lists[name] for name in spec.wildcards))
     ]
+    if spec.released:
+        known = published.checkpoints(Path(paths.PUBLISHED).resolve())
+        task = stage.rpartition("_")[2]
+        return [n for n in combinations if (task, n["variant"], n.get("head", "")) in known]
+    return [names for names in combinations if wanted.has(names)]
+
+
+def target_names(wanted: params.TargetsPage) -> list[str]:
+    """Return what one can ask for by name, beside files: see :func:`jobs`."""
+    return [ALL, *wanted.groups, *TASKS, RELEASED, *wanted.variants]
+
+
+def jobs(wanted: params.TargetsPage, target: str = ALL) -> list[tuple[str, Names]]:
+    """Return stage and names of every job of a target, in the order of the stages.
+
+    Args:
+        wanted: the page of targets.
+        target: ``all``, or a part of it with all that leads to its measurements and figures: a group of variants, one
+            variant, or one task (``only_coco``); ``evaluate_released`` is the authors' weights without a training.
+            Ledger and page are of ``all`` alone, since they gather everything.
+
+    Raises:
+        PacavitError: no such target.
+    """
+    if target not in target_names(wanted):
+        raise PacavitError(f"target {target!r}: unknown; choose one of {', '.join(target_names(wanted))}")
+    if target in wanted.groups:
+        wanted = wanted.limited_to(wanted.groups[target])
+    elif target in wanted.variants:
+        wanted = wanted.limited_to([target])
+    chosen = _stages_of(target)
+    return [(stage, names) for stage in STAGES if stage in chosen for names in targets(stage, wanted)]
+
+
+def _stages_of(target: str) -> set[str]:
+    if target == ALL:
+        return {name for name, spec in STAGES.items() if not spec.released}
+    if target == RELEASED:
+        return _leading_to(f"evaluate_released_{dataset}" for dataset in DATASETS)
+    if target in TASKS:
+        return _leading_to([f"figures_{TASKS[target]}"])
+    return _leading_to(_FIGURES)
+
+
+def _leading_to(last: Iterable[str]) -> set[str]:
+    """Return the given stages, and all that make what they read."""
+    makers = {pattern: stage.name for stage in _STAGES for pattern in stage.outputs.values()}
+    found: set[str] = set()
+    pending = list(last)
+    while pending:
+        stage = pending.pop()
+        found.add(stage)
+        pending += [makers[pattern] for pattern in STAGES[stage].inputs.values() if pattern in makers]
+    return found
 
 
 def outputs(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
     """Return every file and folder that the jobs of a stage write."""
-    return [
-        str(paths.path(pattern, scale=scale, **names))
-        for names in targets(stage, wanted)
-        for pattern in STAGES[stage].outputs.values()
-    ]
+    return [path for names in targets(stage, wanted) for path in written(stage, scale, names)]
+
+
+def written(stage: str, scale: str, names: Names) -> list[str]:
+    """Return the files and folders that one job writes."""
+    return [str(paths.path(p, scale=scale, **names)) for p in STAGES[stage].outputs.values()]
 
 
 def gathered(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
@@ -285,9 +413,9 @@ def run(stage: str, scale: str, **names: str | int) -> None:
     spec = STAGES[stage]
     values = params.select(given, spec.params, **names)
     inputs = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.inputs.items()}
-    written = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.outputs.items()}
+    products = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.outputs.items()}
     _check_inputs(stage, inputs)
-    _check_inputs(stage, {path: Path(path) for path in gathered(stage, scale, given.targets)})
+    complete = _check_gathered(stage, gathered(stage, scale, given.targets))
     fingerprint = _fingerprint(stage, scale, names, values, inputs)
     work = paths.path(paths.WORK, stage=stage, fingerprint=fingerprint)
     module, function = spec.function.split(":")
@@ -295,22 +423,22 @@ def run(stage: str, scale: str, **names: str | int) -> None:
         locked(work),
         start_run(name(stage, names), scale, names, values, fingerprint, inputs, work) as tracked,
     ):
-        job = Job(stage, scale, names, given, inputs, written, fingerprint, work, tracked)
+        job = Job(stage, scale, names, given, inputs, products, fingerprint, work, tracked)
         getattr(importlib.import_module(module), function)(job)
-        missing = [str(path) for path in written.values() if is_main() and not path.exists()]
+        missing = [str(path) for path in products.values() if is_main() and not path.exists()]
         if missing:
             raise PacavitError(f"stage {stage} ended without writing {', '.join(missing)}; this is a defect")
-    if is_main():
+    if is_main() and complete:
         mark(stage, scale, names, values)
 
 
-def name(stage: str, names: Mapping[str, str | int]) -> str:
+def name(stage: str, names: Names) -> str:
     """Return the name of a job as DVC writes it: ``stage@value-value``."""
     values = "-".join(str(names[wildcard]) for wildcard in STAGES[stage].wildcards)
     return f"{stage}@{values}" if values else stage
 
 
-def mark(stage: str, scale: str, names: Mapping[str, str | int], values: Mapping[str, Any]) -> None:
+def mark(stage: str, scale: str, names: Names, values: Mapping[str, Any]) -> None:
     """Leave word for the bridge that this job has run, and with which parameters."""
     job = name(stage, names)
     files.write_json(
@@ -325,6 +453,22 @@ def _check_inputs(stage: str, inputs: Mapping[str, Path]) -> None:
             raise PacavitError(
                 f"{path}: missing, and stage {stage} reads it; make it with `snakemake --cores all {path}`"
             )
+
+
+def _check_gathered(stage: str, wanted: Sequence[str]) -> bool:
+    """Return whether all is there that a stage gathers; say what is not, which it leaves out.
+
+    Raises:
+        PacavitError: nothing is there.
+    """
+    missing = [path for path in wanted if not Path(path).exists()]
+    if missing and len(missing) == len(wanted):
+        _check_inputs(stage, {"any": Path(missing[0])})
+    if missing:
+        report(
+            f"{stage}: {len(missing)} results of other stages are not there yet and left out, such as {missing[0]}"
+        )
+    return not missing
 
 
 def _fingerprint(

@@ -40,10 +40,16 @@ class Pipeline:
         """Return the files that a stage reads of all targets of others."""
         return stages.gathered(stage, self.scale, self.params.targets)
 
-    def everything(self) -> list[str]:
-        """Return every file and folder that the targets ask for."""
+    def parts(self) -> list[str]:
+        """Return what one can ask for by name, beside files and everything."""
+        return [name for name in stages.target_names(self.params.targets) if name != stages.ALL]
+
+    def files(self, target: str) -> list[str]:
+        """Return every file and folder that a target asks for."""
         return [
-            path for stage in stages.STAGES for path in stages.outputs(stage, self.scale, self.params.targets)
+            path
+            for stage, names in stages.jobs(self.params.targets, target)
+            for path in stages.written(stage, self.scale, names)
         ]
 
     def values(self, stage: str) -> Callable[[Any], str]:

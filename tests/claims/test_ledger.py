@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from pacavit import params, paths
+from pacavit import params, paths, stages
 from pacavit.claims.ledger import (
     VERDICTS,
-    Trained,
     as_markdown,
     judge_all,
     read,
     summary,
-    trained_models,
     update_readme,
     write,
 )
 from pacavit.claims.published import Claim
+from pacavit.claims.results import Measured, official, trained
 from pacavit.params.claims import ClaimsPage
 
 TINY = "pacavit_tiny_p2cconv_100_0"
@@ -116,7 +115,7 @@ def test_a_source_that_forgot_attention_is_told_so():
     [(80.93, "reproduced"), (80.75, "within tolerance"), (81.1, "within tolerance"), (80.6, "differs")],
 )
 def test_an_accuracy_agrees_within_its_tolerance(value, verdict):
-    results = {("imagenet", TINY, ""): Trained({"top1": [value]}, "abc", "def")}
+    results = {("imagenet", TINY, ""): Measured({"top1": [value]}, True, "abc", "def")}
     entry = judged(claim("top1", "80.9"), results)
     assert entry.verdict == verdict
     assert (entry.seeds, entry.spread, entry.commit, entry.data) == ("1", "", "abc", "def")
@@ -124,10 +123,10 @@ def test_an_accuracy_agrees_within_its_tolerance(value, verdict):
 
 def test_an_accuracy_needs_its_seeds():
     one = claim("miou", "45.65", task="ade20k")
-    two = {("ade20k", TINY, "paca"): Trained({"miou": [45.5, 45.9]}, "abc", "def")}
+    two = {("ade20k", TINY, "paca"): Measured({"miou": [45.5, 45.9]}, True, "abc", "def")}
     assert judged(one, two).verdict == "needs data"
     assert "2 of 3 seeds" in judged(one, two).why
-    three = {("ade20k", TINY, "paca"): Trained({"miou": [45.5, 45.9, 45.6]}, "abc", "def")}
+    three = {("ade20k", TINY, "paca"): Measured({"miou": [45.5, 45.9, 45.6]}, True, "abc", "def")}
     entry = judged(one, three)
     assert (entry.verdict, entry.measured, entry.spread) == ("within tolerance", "45.67", "0.21")
 
@@ -147,7 +146,8 @@ def test_a_statement_about_accuracy_compares_means_and_takes_rivals_published_va
     alike = statement("claim.imagenet_conv_vs_mlp")
     assert judged(alike).verdict == "needs data"
     trained = {
-        ("imagenet", name, ""): Trained({"top1": [v]}, "a", "d") for name, v in ((mlp, 83.1), (small, 83.0))
+        ("imagenet", name, ""): Measured({"top1": [v]}, True, "a", "d")
+        for name, v in ((mlp, 83.1), (small, 83.0))
     }
     assert judged(alike, trained).verdict == "reproduced"
     better = statement("claim.imagenet_vs_prior")
@@ -220,7 +220,7 @@ def put(pattern: str, scale: str, top1: float, **names) -> None:
 
 def test_metrics_of_the_official_data_are_taken_in_published_units(project):
     with_metrics("paper", 80.9)
-    found = trained_models(Job("paper", params.load("paper")))
+    found = official(trained(Job("paper", params.load("paper"))))
     assert found[("imagenet", TINY, "")].values["top1"][0] == 80.9
     assert found[("coco", TINY, "")].values["ap50_box"][0] == pytest.approx(66.0)
     assert found[("ade20k", TINY, "paca")].values["miou"][0] == pytest.approx(45.65)
@@ -229,12 +229,13 @@ def test_metrics_of_the_official_data_are_taken_in_published_units(project):
 
 def test_metrics_of_digits_say_nothing_of_published_numbers(project):
     with_metrics("mini", 90.0)
-    assert trained_models(Job("mini", params.load("mini"))) == {}
+    assert official(trained(Job("mini", params.load("mini")))) == {}
 
 
 def test_the_stage_writes_a_ledger_that_reads_back(project, monkeypatch):
     published = Path(__file__).resolve().parents[2] / paths.PUBLISHED
-    small = project / "published.csv"
+    small = project / paths.PUBLISHED
+    small.parent.mkdir()
     small.write_text("".join(published.read_text().splitlines(keepends=True)[:4]))
     counts = project / "complexity.json"
     counts.write_text(json.dumps(complexity()))
@@ -248,7 +249,12 @@ def test_the_stage_writes_a_ledger_that_reads_back(project, monkeypatch):
 
     job = Job("mini", params.load("mini"))
     job.inputs = {"published": small, "complexity": counts}
-    job.outputs = {"ledger": project / "ledger.csv"}
+    job.outputs = {
+        "ledger": project / "ledger.csv",
+        **{
+            f"{task}_{form}": project / f"{task}.{form}" for task in stages.DATASETS for form in ("csv", "md")
+        },
+    }
     job.run = Run()
     write(job)
     entries = read(job.outputs["ledger"])

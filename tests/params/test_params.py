@@ -32,7 +32,19 @@ def test_the_pages_of_each_scale_are_valid(project, scale):
         ("targets", "[0]", "[-1]", r"seeds\.0: .*greater than or equal to 0, found -1"),
         ("targets", "paca,", "pacha,", r"heads\.0: .*'paca' or 'upernet', found 'pacha'"),
         ("targets", "[test_pacavit]", '["a; rm -rf b"]', r"variants\.0: .*pattern"),
-        ("targets", "[test_pacavit]", "[pacavit_huge]", r"variants has no 'pacavit_huge', which targets"),
+        (
+            "targets",
+            "[test_pacavit]",
+            "[test_pacavit, pacavit_huge]",
+            r"variants has no 'pacavit_huge', which targets",
+        ),
+        (
+            "targets",
+            "main: [test_pacavit]",
+            "main: [pacavit_huge]",
+            r"groups\.main: 'pacavit_huge' is not one of the variants; add it there",
+        ),
+        ("targets", "[0]", "[0, 0]", r"seeds: \[0, 0\] names one twice"),
         ("targets", "[test_pacavit]", "[test_pacavit", r"targets\.yaml: not valid YAML"),
         (
             "ade20k",

@@ -1,51 +1,11 @@
 """Jobs on a few miniature images, as the stages make them."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
-import timm
-import torch
-from safetensors.torch import save_file
 
-import pacavit.data.ade20k
-import pacavit.data.coco
-import pacavit.data.imagenet
-import pacavit.models
 from pacavit import params, paths, stages
 from pacavit.tracking import Run
-
-
-@pytest.fixture(scope="session")
-def miniature(tmp_path_factory):
-    """A folder with 24 training and 10 validation images of each data set, and random pretrained weights."""
-    root = tmp_path_factory.mktemp("miniature")
-    few = {"kind": "digits", "seed": 0, "train_images": 24, "val_images": 10}
-    modules = {"imagenet": pacavit.data.imagenet, "coco": pacavit.data.coco, "ade20k": pacavit.data.ade20k}
-    for name, module in modules.items():
-        prepare = {"shard_megabytes": 1} if name == "imagenet" else {"max_gigabytes": 1}
-        source = SimpleNamespace(
-            archives=params.DataPage.model_fields[name].annotation.model_validate(
-                {"archives": few, "prepare": prepare}
-            )
-        ).archives
-        given = SimpleNamespace(data=SimpleNamespace(**{name: source}))
-        for step in ("archives", "prepare"):
-            stage = stages.STAGES[f"{step}_{name}"]
-            job = SimpleNamespace(
-                params=given,
-                stage=stage.name,
-                names={},
-                inputs={key: root / paths.path(p, scale="mini") for key, p in stage.inputs.items()},
-                outputs={key: root / paths.path(p, scale="mini") for key, p in stage.outputs.items()},
-            )
-            getattr(module, step)(job)
-    torch.manual_seed(0)
-    weights = timm.create_model("test_pacavit", num_classes=10).state_dict()
-    target = root / paths.path(paths.PRETRAINED, scale="mini", variant="test_pacavit", seed=0)
-    target.parent.mkdir(parents=True)
-    save_file({key: value.contiguous() for key, value in weights.items()}, target)
-    return root
 
 
 @pytest.fixture

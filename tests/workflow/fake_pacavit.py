@@ -16,8 +16,8 @@ from pacavit import files, params, paths, stages
 
 def find_job(scale: str, given: params.Params) -> tuple[str, dict]:
     line = " ".join(["pacavit", *sys.argv[1:]])
-    for stage in stages.STAGES:
-        for names in stages.targets(stage, given.targets):
+    for target in (stages.ALL, stages.RELEASED):
+        for stage, names in stages.jobs(given.targets, target):
             if paths.fill(stages.command(stage), scale=scale, **names) == line:
                 return stage, names
     sys.exit(f"no job has the command line {line!r}")

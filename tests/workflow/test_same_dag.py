@@ -36,17 +36,16 @@ def dvc_jobs(folder) -> dict[str, dict]:
 def own_jobs(given: params.Params) -> dict[str, dict]:
     """Return the same from the table of stages."""
     jobs = {}
-    for stage, spec in stages.STAGES.items():
-        for names in stages.targets(stage, given.targets):
-            outs = [str(paths.path(p, scale=SCALE, **names)) for p in spec.outputs.values()]
-            reports = re.compile(r".*\.(json|csv)$")
-            jobs[stages.name(stage, names)] = {
-                "command": paths.fill(stages.command(stage), scale=SCALE, **names),
-                "deps": {str(paths.path(p, scale=SCALE, **names)) for p in spec.inputs.values()}
-                | {folder_of(path) for path in stages.gathered(stage, SCALE, given.targets)},
-                "params": {key.format(**names) for key in spec.params},
-                "outs": {o: not (o.startswith("reports/") and reports.match(o)) for o in outs},
-            }
+    reports = re.compile(r"reports/.*\.(json|csv|md)$")
+    for stage, names in stages.jobs(given.targets):
+        spec = stages.STAGES[stage]
+        jobs[stages.name(stage, names)] = {
+            "command": paths.fill(stages.command(stage), scale=SCALE, **names),
+            "deps": {str(paths.path(p, scale=SCALE, **names)) for p in spec.inputs.values()}
+            | {folder_of(path) for path in stages.gathered(stage, SCALE, given.targets)},
+            "params": {key.format(**names) for key in spec.params},
+            "outs": {out: not reports.match(out) for out in stages.written(stage, SCALE, names)},
+        }
     return jobs
 
 

@@ -24,6 +24,13 @@ rule claims:
         PIPELINE.gathered("claims"),
         **PIPELINE.inputs("claims"),
     output:
+        **{
+            name: report(
+                path, caption="../report/tables.rst", category="Result tables"
+            )
+            for name, path in PIPELINE.outputs("claims").items()
+            if name != "ledger"
+        },
         ledger=report(
             PIPELINE.outputs("claims")["ledger"],
             caption="../report/claims.rst",

@@ -45,6 +45,15 @@ def export(path: Path, variant: str, target: Path, ema: bool = False, image_size
     found.fit.require(path, f"{variant} for {found.contents.task}")
     if target.suffix == ".onnx":
         return _export_onnx(found, target, image_size)
+    return save_as_safetensors(found, target)
+
+
+def save_as_safetensors(found: Inspection, target: Path) -> str:
+    """Write the weights of a file that fits, and return a line on it.
+
+    Raises:
+        PacavitError: the copy differs from what was read.
+    """
     weights = {key: value.contiguous() for key, value in found.checkpoint.weights.items()}
     with atomic_file(target) as temporary:
         # Copies, since safetensors refuses tensors that share memory.

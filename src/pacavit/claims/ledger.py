@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pacavit import paths, stages
-from pacavit.claims import published, statements
+from pacavit import paths
+from pacavit.claims import published, results, statements, tables
 from pacavit.claims.complexity import SIZES, Counted, counted_by
 from pacavit.claims.published import COUNTS, Claim
+from pacavit.claims.results import METRICS, Measured, Results, official
 from pacavit.claims.statements import Quantity
 from pacavit.files import atomic_file
 from pacavit.models import variant_names
 from pacavit.params.claims import Agreement, ClaimsPage
-from pacavit.stages import DATASETS, Job
+from pacavit.stages import Job
 from pacavit.training.progress import report
 
 Verdict = Literal["reproduced", "within tolerance", "differs", "misprint", "needs data"]
@@ -28,18 +29,19 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "within tolerance", "differs", "m
 README = Path("README.md")
 _BEGIN, _END = "<!-- written by `pacavit claims` -->", "<!-- end of what `pacavit claims` writes -->"
 
-#: Where a metric stands in a metrics file, and the factor to the published unit.
-_METRICS = {
-    "top1": ("top1", 1),
-    "ap_box": ("bbox.AP", 100),
-    "ap50_box": ("bbox.AP50", 100),
-    "ap75_box": ("bbox.AP75", 100),
-    "ap_mask": ("segm.AP", 100),
-    "ap50_mask": ("segm.AP50", 100),
-    "ap75_mask": ("segm.AP75", 100),
-    "miou": ("mIoU", 100),
-}
 _UNITS = {"M": 1e6, "G": 1e9}
+#: Fields of an entry that are empty unless something was measured.
+_MEASURED = (
+    "measured",
+    "spread",
+    "seeds",
+    "released",
+    "released_verdict",
+    "correct",
+    "how",
+    "commit",
+    "data",
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Entry:
         measured: in the unit of the claim, the mean over seeds; empty if not measured.
         spread: standard deviation over seeds; empty for counts and for one seed.
         seeds: trainings that were measured.
+        released: what the authors' weights give here, in the unit of the claim.
+        released_verdict: how that agrees with the claim; it tells of the evaluation, not of the training.
         correct: multiply-adds with every product counted once, beside the authors' way.
         how: counter or evaluation, and input size.
         commit, data: of the measuring code, and the hash of the data.
@@ -71,6 +75,8 @@ class Entry:
     measured: str
     spread: str
     seeds: str
+    released: str
+    released_verdict: str
     correct: str
     how: str
     commit: str
@@ -79,24 +85,13 @@ class Entry:
     why: str
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What was measured of one trained model, over seeds: metrics by published name, in published units."""
-
-    values: Mapping[str, list[float]]
-    commit: str
-    data: str
-
-
-#: Trained models by task, variant and head.
-Results = Mapping[tuple[str, str, str], Trained]
-
-
 def write(job: Job) -> None:
     """Write the ledger, and the number of each verdict into the README."""
     claims = published.read(job.inputs["published"])
     complexity = json.loads(job.inputs["complexity"].read_text())
-    entries = judge_all(claims, complexity, trained_models(job), job.params.claims)
+    trained, released = results.trained(job), results.released(job)
+    entries = judge_all(claims, complexity, official(trained), job.params.claims, official(released))
+    tables.write(job, claims, trained)
     with atomic_file(job.outputs["ledger"]) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Entry)], lineterminator="\n")
         writer.writeheader()
@@ -116,16 +111,22 @@ def read(path: Path) -> list[Entry]:
 
 
 def judge_all(
-    claims: Sequence[Claim], complexity: Mapping[str, Any], results: Results, page: ClaimsPage
+    claims: Sequence[Claim],
+    complexity: Mapping[str, Any],
+    trained: Results,
+    page: ClaimsPage,
+    released: Results | None = None,
 ) -> list[Entry]:
     """Return the ledger.
 
     Args:
         claims: the published numbers.
         complexity: what the stage of that name wrote.
-        results: trained models, as far as there are any.
+        trained: models trained here, as far as there are any, on the official data.
         page: when numbers agree.
+        released: the authors' weights measured here, likewise.
     """
+    released = released or {}
     counts = {
         Counted(m["task"], m["variant"], m["head"], tuple(int(side) for side in m["input"].split("x"))): m
         for m in complexity["models"]
@@ -134,7 +135,7 @@ def judge_all(
     # Rivals are not trained here; of several published accuracies the best counts.
     prior: dict[Quantity, float] = {}
     for claim in claims:
-        if claim.metric in _METRICS and claim.variant not in variant_names():
+        if claim.metric in METRICS and claim.variant not in variant_names():
             quantity = Quantity(claim.task, claim.variant, claim.head, claim.metric)
             prior[quantity] = max(claim.number, prior.get(quantity, 0.0))
 
@@ -144,43 +145,21 @@ def judge_all(
             return counts[Counted(*key, SIZES[quantity.task])][quantity.metric]
         if quantity.variant not in variant_names():
             return prior.get(quantity)
-        values = results[key].values[quantity.metric] if key in results else []
+        values = trained[key].values[quantity.metric] if key in trained else []
         return statistics.mean(values) if len(values) >= _agreement(quantity.metric, page).seeds else None
 
     entries = []
     for claim in claims:
         if claim.metric == "statement":
-            tolerance = {metric: _agreement(metric, page).tolerance for metric in _METRICS}
+            tolerance = {metric: _agreement(metric, page).tolerance for metric in METRICS}
             verdict, why = statements.judge(claim.id, measured, tolerance, complexity["attention"])
             entries.append(_entry(claim, verdict, why, how="comparisons", commit=commit))
         elif claim.metric in COUNTS:
             entries.append(_judge_count(claim, counts[counted_by(claim)], page.last_places, commit))
         else:
-            trained = results.get((claim.task, claim.variant, claim.head))
-            entries.append(_judge_metric(claim, trained, page))
+            key = (claim.task, claim.variant, claim.head)
+            entries.append(_judge_metric(claim, trained.get(key), released.get(key), page))
     return entries
-
-
-def trained_models(job: Job) -> Results:
-    """Return what was measured of the targets on the official data sets; digits say nothing of published numbers."""
-    results = {}
-    for task in DATASETS:
-        if getattr(job.params.data, task).archives.kind != "own":
-            continue
-        runs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        for names in stages.targets(f"evaluate_{task}", job.params.targets):
-            pattern = stages.STAGES[f"evaluate_{task}"].outputs["metrics"]
-            metrics = json.loads(paths.path(pattern, scale=job.scale, **names).read_text())
-            runs.setdefault((task, str(names["variant"]), str(names.get("head", ""))), []).append(metrics)
-        for key, found in runs.items():
-            values = {
-                name: [_lookup(metrics, dotted) * factor for metrics in found]
-                for name, (dotted, factor) in _METRICS.items()
-                if _lookup(found[0], dotted) is not None
-            }
-            origins = [metrics["origin"] for metrics in found]
-            results[key] = Trained(values, _joined(origins, "commit"), _joined(origins, "data"))
-    return results
 
 
 def summary(entries: Sequence[Entry]) -> dict[str, dict[Verdict, int]]:
@@ -250,8 +229,18 @@ def _judge_count(claim: Claim, model: Mapping[str, Any], last_places: float, com
     )
 
 
-def _judge_metric(claim: Claim, trained: Trained | None, page: ClaimsPage) -> Entry:
+def _judge_metric(
+    claim: Claim, trained: Measured | None, released: Measured | None, page: ClaimsPage
+) -> Entry:
+    """Judge an accuracy by the models trained here; what the authors' weights give stands beside it."""
     agreement = _agreement(claim.metric, page)
+    theirs = {}
+    if released is not None and claim.metric in released.values:
+        (value,) = released.values[claim.metric]
+        theirs = {
+            "released": f"{value:.4g}",
+            "released_verdict": _compare(claim, value, agreement.tolerance)[0],
+        }
     values = [] if trained is None else trained.values.get(claim.metric, [])
     if trained is None or len(values) < agreement.seeds:
         if claim.variant not in variant_names():
@@ -260,7 +249,7 @@ def _judge_metric(claim: Claim, trained: Trained | None, page: ClaimsPage) -> En
             why = f"{len(values)} of {agreement.seeds} seeds are measured; add seeds to targets.yaml"
         else:
             why = f"not trained on {claim.task} here; `snakemake --cores all --config scale=paper` does"
-        return _entry(claim, "needs data", _with_note(why, claim))
+        return _entry(claim, "needs data", _with_note(why, claim), **theirs)
     mean = statistics.mean(values)
     verdict, why = _compare(claim, mean, agreement.tolerance)
     return _entry(
@@ -273,6 +262,7 @@ def _judge_metric(claim: Claim, trained: Trained | None, page: ClaimsPage) -> En
         how="validation set, mean over seeds",
         commit=trained.commit,
         data=trained.data,
+        **theirs,
     )
 
 
@@ -290,7 +280,7 @@ def _compare(claim: Claim, value: float, tolerance: float) -> tuple[Verdict, str
 
 
 def _entry(claim: Claim, verdict: str, why: str, **measured: str) -> Entry:
-    blank = dict.fromkeys(("measured", "spread", "seeds", "correct", "how", "commit", "data"), "")
+    blank = dict.fromkeys(_MEASURED, "")
     names = ("id", "task", "model", "variant", "head", "setting", "metric", "unit", "source")
     of_claim = {name: getattr(claim, name) for name in names}
     return Entry(**of_claim, published=claim.value, **{**blank, **measured}, verdict=verdict, why=why)
@@ -312,14 +302,3 @@ def _kind(entry: Entry) -> str:
     whose = "PaCa-ViT" if entry.variant in variant_names() else "baselines"
     what = {"parameters": "parameters", "multiply_adds": "multiply-adds"}.get(entry.metric, "accuracy")
     return f"{whose}: {what}"
-
-
-def _lookup(metrics: Mapping[str, Any], dotted: str) -> Any:
-    found: Any = metrics
-    for part in dotted.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
-
-
-def _joined(origins: Sequence[Mapping[str, Any]], name: str) -> str:
-    return " ".join(dict.fromkeys(str(origin[name]) for origin in origins))

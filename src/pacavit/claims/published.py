@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,3 +135,20 @@ def read(path: Path) -> list[Claim]:
             raise PacavitError(f"{path}: line {number}: id {claim.id!r} stands twice; rename one")
         claims[claim.id] = claim
     return list(claims.values())
+
+
+@cache
+def checkpoints(path: Path) -> dict[tuple[str, str, str], str]:
+    """Return the file names of the released weights, by task, variant and head (empty but for ADE20K).
+
+    Where two rows of the authors' README link to one file (``docs/deviations.md``, R1), it is of the first.
+
+    Raises:
+        PacavitError: as :func:`read`.
+    """
+    found: dict[tuple[str, str, str], str] = {}
+    for claim in read(path):
+        key = (claim.task, claim.variant, claim.head)
+        if claim.checkpoint and key not in found and claim.checkpoint not in found.values():
+            found[key] = claim.checkpoint
+    return found

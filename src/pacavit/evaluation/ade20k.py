@@ -67,7 +67,7 @@ def evaluate(job: Job) -> None:
     loader = segmentation_loader(job, job.params.ade20k.recipe, options)
     classes = loader.dataset.metainfo["classes"]
     with process_group() as device:
-        seed_all(int(job.names["seed"]))
+        seed_all(int(job.names.get("seed", 0)))
         model = models.build(models.segmentor(job, len(classes), None, "BN"), "mmseg").to(device)
         untrained = {}
         if options.untrained:

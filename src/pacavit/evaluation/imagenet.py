@@ -60,7 +60,7 @@ def evaluate(job: Job) -> None:
     with process_group() as device:
         precision = autocast_type(recipe.precision, device)
         loader = validation_loader(job, recipe, options.batch_size, options.workers)
-        seed_all(int(job.names["seed"]))
+        seed_all(int(job.names.get("seed", 0)))
         model = timm.create_model(str(job.names["variant"]), num_classes=len(images.classes)).to(device)
         untrained = {}
         if options.untrained:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Mapping
 from importlib.resources import files as resources
@@ -68,8 +69,17 @@ def _task(job: Job, dataset: str) -> dict[str, Any]:
     models = [
         _model(job, dataset, names, metrics)
         for names in stages.targets(f"evaluate_{dataset}", job.params.targets)
+        if _is_complete(job, dataset, names)
     ]
-    return {"name": dataset, "heading": heading, "metrics": list(metrics), "models": models}
+    with open(paths.path(paths.TABLE, scale=job.scale, dataset=dataset, form="csv"), newline="") as file:
+        table = list(csv.DictReader(file))
+    return {"name": dataset, "heading": heading, "models": models, "table": table}
+
+
+def _is_complete(job: Job, dataset: str, names: Mapping[str, Any]) -> bool:
+    """Return whether a model was measured and drawn; a part of the targets may be reported on."""
+    made = [stages.written(f"{kind}_{dataset}", job.scale, names) for kind in ("evaluate", "figures")]
+    return all(Path(path).exists() for paths_of_stage in made for path in paths_of_stage)
 
 
 def _model(

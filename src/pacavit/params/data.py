@@ -56,9 +56,16 @@ class FolderData(Page):
     prepare: Extraction
 
 
+class Released(Page):
+    """The weights that the authors published."""
+
+    directory: Annotated[str, Field(min_length=1)] = Field(description="folder that holds the .pth files")
+
+
 class DataPage(Page):
-    """One section a data set."""
+    """One section a data set, and the released weights."""
 
     imagenet: ImageNetData
     coco: FolderData
     ade20k: FolderData
+    released: Released

@@ -1,0 +1,32 @@
+"""The stages ``released_*``: a file of the authors' weights, checked and put into the project's own form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pacavit.checkpoints.export import save_as_safetensors
+from pacavit.checkpoints.inspection import inspect
+from pacavit.claims.published import checkpoints
+from pacavit.errors import PacavitError
+from pacavit.stages import Job
+from pacavit.training.progress import report
+
+
+def take(job: Job) -> None:
+    """Find the file that the authors name for a task, variant and head, and write it as safetensors.
+
+    Raises:
+        PacavitError: the file is not in the folder of released weights, cannot be read, or is of another model.
+    """
+    task = job.stage.removeprefix("released_")
+    variant, head = str(job.names["variant"]), str(job.names.get("head", ""))
+    name = checkpoints(job.inputs["published"].resolve())[task, variant, head]
+    path = Path(job.params.data.released.directory) / name
+    if not path.is_file():
+        raise PacavitError(
+            f"{path}: missing; fetch the authors' {name} into that folder, or set another one as released.directory in "
+            f"params/{job.scale}/data.yaml"
+        )
+    found = inspect(path, variant, task, head or None)
+    found.fit.require(path, f"{variant} for {task}")
+    report(save_as_safetensors(found, job.outputs["weights"]))

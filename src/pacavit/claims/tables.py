@@ -1,0 +1,80 @@
+"""Result tables, one a task: what was measured over seeds, beside what was published."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import pandas as pd
+
+from pacavit.claims.published import Claim
+from pacavit.claims.results import METRICS, Measured, Results
+from pacavit.files import atomic_file
+from pacavit.stages import DATASETS, Job
+
+#: Metrics of each task, in the order of the columns.
+_COLUMNS = {
+    "imagenet": ("top1",),
+    "coco": tuple(name for name in METRICS if name.startswith("ap")),
+    "ade20k": ("miou",),
+}
+
+
+def write(job: Job, claims: Sequence[Claim], results: Results) -> None:
+    """Write the table of each task as CSV, and as Markdown for people."""
+    for task in DATASETS:
+        table = tabulate(task, claims, results)
+        with atomic_file(job.outputs[f"{task}_csv"]) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        with atomic_file(job.outputs[f"{task}_md"]) as temporary:
+            temporary.write_text(as_markdown(table))
+        job.run.artifact(job.outputs[f"{task}_csv"])
+
+
+def tabulate(task: str, claims: Sequence[Claim], results: Results) -> pd.DataFrame:
+    """Return a row a model and metric: published value, mean, standard deviation and number of seeds.
+
+    The deviation is that of a sample (n - 1), and empty for one seed. The published value stands beside numbers of the
+    official data alone.
+    """
+    printed = {(c.task, c.variant, c.head, c.metric): c.value for c in claims}
+    rows = [
+        _row(key, metric, measured, printed.get((*key, metric), "") if measured.official else "")
+        for key, measured in results.items()
+        if key[0] == task
+        for metric in _COLUMNS[task]
+        if metric in measured.values
+    ]
+    return pd.DataFrame(
+        rows, columns=["variant", "head", "metric", "published", "mean", "deviation", "seeds"]
+    )
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown, with mean ± standard deviation in one column."""
+    lines = ["| variant | head | metric | published | measured | seeds |", "|---|---|---|---:|---:|---:|"]
+    for row in table.itertuples():
+        deviation = "" if pd.isna(row.deviation) else f" ± {row.deviation:.2f}"
+        cells = [
+            row.variant,
+            row.head,
+            row.metric,
+            row.published,
+            f"{row.mean:.2f}{deviation}",
+            str(row.seeds),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(key: tuple[str, str, str], metric: str, measured: Measured, published: str) -> dict[str, object]:
+    values = measured.values[metric]
+    return {
+        "variant": key[1],
+        "head": key[2],
+        "metric": metric,
+        "published": published,
+        "mean": statistics.mean(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "seeds": len(values),
+    }

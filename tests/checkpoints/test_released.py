@@ -1,0 +1,107 @@
+"""The authors' files, measured without a training; here they are files of the published form."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import timm
+import torch
+
+from pacavit import params, paths, stages
+from pacavit.claims.published import Claim
+from pacavit.data.manifest import read_manifest
+from pacavit.errors import PacavitError
+from pacavit.openmmlab import models
+
+VARIANT = "test_pacavit"
+FILES = {"imagenet": "IMNET_224_test.pth", "coco": "mask_rcnn_test.pth", "ade20k": "pacahead_test.pth"}
+FIELDS = tuple(Claim.model_fields)
+METRICS = {"imagenet": "top1", "coco": "ap_box", "ade20k": "miou"}
+
+
+@pytest.fixture
+def released(project, miniature, monkeypatch):
+    """A project with miniature data and published numbers of the test's variant; returns the folder of the files."""
+    shutil.copytree(miniature, project, dirs_exist_ok=True)
+    monkeypatch.setenv("PACAVIT_TRACKING", "off")
+    path = project / paths.PUBLISHED
+    path.parent.mkdir()
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, restval="")
+        writer.writeheader()
+        for task, name in FILES.items():
+            writer.writerow(
+                {
+                    **{"id": f"test.{task}", "task": task, "model": "Test", "variant": VARIANT},
+                    **{"head": "paca" if task == "ade20k" else "", "metric": METRICS[task], "value": "50.0"},
+                    **{"unit": "%", "source": "test", "checkpoint": name},
+                }
+            )
+    folder = project / params.load("mini").data.released.directory
+    folder.mkdir(parents=True)
+    return folder
+
+
+def classifier():
+    torch.manual_seed(1)
+    return timm.create_model(VARIANT, num_classes=10)
+
+
+def measured(pattern: str, **names) -> dict:
+    return json.loads(paths.path(pattern, scale="mini", variant=VARIANT, **names).read_text())
+
+
+def test_released_weights_give_the_metrics_of_the_same_weights_trained_here(released):
+    model = classifier()
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}},
+        released / FILES["imagenet"],
+    )
+    stages.run("released_imagenet", "mini", variant=VARIANT)
+    stages.run("evaluate_released_imagenet", "mini", variant=VARIANT)
+    ours = paths.path(paths.PRETRAINED, scale="mini", variant=VARIANT, seed=0)
+    shutil.copy(paths.path(paths.RELEASED, scale="mini", dataset="imagenet", variant=VARIANT), ours)
+    stages.run("evaluate_imagenet", "mini", variant=VARIANT, seed=0)
+    theirs, own = measured(paths.RELEASED_IMAGENET_METRICS), measured(paths.IMAGENET_METRICS, seed=0)
+    assert theirs.pop("origin")["weights"] == own.pop("origin")["weights"]
+    assert theirs == own
+
+
+@pytest.mark.slow
+def test_released_dense_models_are_measured_as_well(released):
+    encoder = models.backbone(VARIANT, None, drop_path=0.0)
+    for task, head in (("coco", {}), ("ade20k", {"head": "paca"})):
+        classes = len(read_manifest(paths.path(paths.PREPARED, scale="mini", dataset=task))["classes"])
+        job = stages_job(f"evaluate_released_{task}", head)
+        if task == "coco":
+            model = models.build(models.mask_rcnn(encoder, classes, job.params.coco.recipe.detector), "mmdet")
+        else:
+            model = models.build(models.segmentor(job, classes, None, "BN"), "mmseg")
+        torch.save({"meta": {}, "state_dict": model.state_dict()}, released / FILES[task])
+        stages.run(f"released_{task}", "mini", variant=VARIANT, **head)
+        stages.run(f"evaluate_released_{task}", "mini", variant=VARIANT, **head)
+    assert measured(paths.RELEASED_COCO_METRICS)["bbox"]["AP"] >= 0
+    assert 0 <= measured(paths.RELEASED_ADE20K_METRICS, head="paca")["mIoU"] <= 1
+
+
+def stages_job(stage: str, names: dict[str, str]) -> stages.Job:
+    return stages.Job(
+        stage, "mini", {"variant": VARIANT, **names}, params.load("mini"), {}, {}, "", None, None
+    )
+
+
+def test_a_file_that_is_not_there_is_named_with_where_it_belongs(released):
+    with pytest.raises(
+        PacavitError,
+        match=r"archives/released/IMNET_224_test\.pth: missing; fetch .* released\.directory in params/mini/data",
+    ):
+        stages.run("released_imagenet", "mini", variant=VARIANT)
+
+
+def test_a_file_of_another_model_is_explained_and_not_taken(released):
+    model = timm.create_model(VARIANT, num_classes=10, num_clusters=(4, 4, 4, 0))
+    torch.save({"state_dict": model.state_dict()}, released / FILES["imagenet"])
+    with pytest.raises(PacavitError, match=r"IMNET_224_test\.pth: .*test_pacavit for imagenet"):
+        stages.run("released_imagenet", "mini", variant=VARIANT)
+    assert not paths.path(paths.RELEASED, scale="mini", dataset="imagenet", variant=VARIANT).exists()
