@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 # Small tensors gain nothing from several threads, and tests beside each other lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor does preparing a few images, each process of which starts anew.
+os.environ.setdefault("PACAVIT_WORKERS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,29 +34,29 @@ def miniature(tmp_path_factory):
 
     import pacavit.models  # noqa: F401, registers the variants
     from pacavit import params, paths, stages
-    from pacavit.data import ade20k, coco, imagenet
+    from pacavit.data import ade20k, coco, imagenet, sources
 
     root = tmp_path_factory.mktemp("miniature")
     few = {"kind": "digits", "seed": 0, "train_images": 24, "val_images": 10}
-    modules = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
-    for name, module in modules.items():
-        prepare = {"shard_megabytes": 1} if name == "imagenet" else {"max_gigabytes": 1}
-        source = SimpleNamespace(
-            archives=params.DataPage.model_fields[name].annotation.model_validate(
-                {"archives": few, "prepare": prepare}
-            )
-        ).archives
-        given = SimpleNamespace(data=SimpleNamespace(**{name: source}))
-        for step in ("archives", "prepare"):
+    page = json.loads(params.load("mini").data.model_dump_json())
+    for name in stages.DATASETS:
+        page[name]["archives"] = few
+    given = SimpleNamespace(data=params.DataPage.model_validate(page))
+    for name, module in {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}.items():
+        for step, function in (("archives", sources.provide), ("prepare", module.prepare)):
             stage = stages.STAGES[f"{step}_{name}"]
-            job = SimpleNamespace(
-                params=given,
-                stage=stage.name,
-                names={},
-                inputs={key: root / paths.path(p, scale="mini") for key, p in stage.inputs.items()},
-                outputs={key: root / paths.path(p, scale="mini") for key, p in stage.outputs.items()},
+            function(
+                SimpleNamespace(
+                    params=given,
+                    scale="mini",
+                    stage=stage.name,
+                    names={},
+                    fingerprint="test",
+                    work=root / "work",
+                    inputs={key: root / paths.path(p, scale="mini") for key, p in stage.inputs.items()},
+                    outputs={key: root / paths.path(p, scale="mini") for key, p in stage.outputs.items()},
+                )
             )
-            getattr(module, step)(job)
     torch.manual_seed(0)
     weights = timm.create_model("test_pacavit", num_classes=10).state_dict()
     target = root / paths.path(paths.PRETRAINED, scale="mini", variant="test_pacavit", seed=0)

@@ -72,6 +72,35 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def resumable_directory(path: Path, key: str) -> Iterator[Path]:
+    """Yield a hidden folder beside ``path`` that a killed attempt with the same key left, or a new one.
+
+    It takes the name ``path`` when the block ends without an error; an older folder of that name is replaced only then.
+    What attempts with other keys left is removed, and so is this one's after bad input.
+
+    Raises:
+        PacavitError: the parent folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{key}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob(f".{path.name}.*.partial"):
+            if other != partial:
+                shutil.rmtree(other)
+        yield partial
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except PacavitError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pacavit import files, params, paths
 from pacavit.claims import published
-from pacavit.data.layouts import ARCHIVE_FILES
+from pacavit.data.registry import DATASETS as REGISTRY
 from pacavit.errors import PacavitError
 from pacavit.tracking import Run, start_run
 from pacavit.training.distributed import is_main
@@ -84,7 +84,7 @@ def _archives(dataset: str) -> Stage:
         name=f"archives_{dataset}",
         wildcards=(),
         command=f"archives {dataset}",
-        function=f"pacavit.data.{dataset}:archives",
+        function="pacavit.data.sources:provide",
         inputs={},
         outputs=_archive_patterns(dataset),
         params=(f"data:{dataset}.archives",),
@@ -105,8 +105,8 @@ def _prepare(dataset: str) -> Stage:
 
 def _archive_patterns(dataset: str) -> dict[str, str]:
     return {
-        name: paths.fill(paths.ARCHIVE, dataset=dataset, file=file)
-        for name, file in ARCHIVE_FILES[dataset].items()
+        name: paths.fill(paths.ARCHIVE, dataset=dataset, file=file.name)
+        for name, file in REGISTRY[dataset].files.items()
     }
 
 

@@ -9,62 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from few_pictures import MODULES, hashes
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pacavit import params, paths, stages
-from pacavit.data import ade20k, archives, coco, digits, imagenet
+from pacavit import params, stages
+from pacavit.data import coco, digits, imagenet, sources
+from pacavit.data.miniatures import coco as coco_miniature
+from pacavit.data.miniatures import imagenet as imagenet_miniature
 from pacavit.errors import PacavitError
-from pacavit.files import sha256
-from pacavit.tracking import Run
-
-MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
-
-
-@pytest.fixture
-def make_job(project):
-    """A function that returns a job of a data stage, with few pictures."""
-    given = params.load("mini")
-
-    def make(stage: str, **changed) -> stages.Job:
-        dataset = stage.split("_")[1]
-        section = getattr(given.data, dataset)
-        source = section.archives.model_copy(update={"train_images": 40, "val_images": 12, **changed})
-        data = given.data.model_copy(update={dataset: section.model_copy(update={"archives": source})})
-        pages = {**vars(given), "data": data}
-        spec = stages.STAGES[stage]
-        return stages.Job(
-            stage=stage,
-            scale="mini",
-            names={},
-            params=params.Params(**pages),
-            inputs={name: paths.path(p, scale="mini") for name, p in spec.inputs.items()},
-            outputs={name: paths.path(p, scale="mini") for name, p in spec.outputs.items()},
-            fingerprint="test",
-            work=project / "work",
-            run=Run(None),
-        )
-
-    return make
-
-
-@pytest.fixture
-def prepared(make_job):
-    """A function that makes and prepares a data set and returns its folder."""
-
-    def prepare(dataset: str, **changed) -> Path:
-        MODULES[dataset].archives(make_job(f"archives_{dataset}", **changed))
-        job = make_job(f"prepare_{dataset}", **changed)
-        MODULES[dataset].prepare(job)
-        return job.outputs["data"]
-
-    return prepare
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("dataset", MODULES)
@@ -132,7 +85,10 @@ def test_odd_images_are_among_the_others():
         for i in range(100)
     }
     assert modes == {"RGB", "L", "CMYK"}
-    assert Image.open(io.BytesIO(imagenet._encoded(np.zeros((8, 8, 3), np.uint8), 0, 0))).format == "PNG"
+    assert (
+        Image.open(io.BytesIO(imagenet_miniature._encoded(np.zeros((8, 8, 3), np.uint8), 0, 0))).format
+        == "PNG"
+    )
 
 
 def test_coco_has_crowds_empty_images_and_gaps_between_categories(prepared):
@@ -154,7 +110,7 @@ def test_run_lengths_of_a_crowd_are_the_mask():
 
     masks = [np.random.default_rng(i).random((5, 7)) > 0.5 for i in range(20)] + [np.ones((5, 7), bool)]
     for mask in masks:
-        packed = rle.frPyObjects(coco._crowd_rle(mask), *mask.shape)
+        packed = rle.frPyObjects(coco_miniature._crowd_rle(mask), *mask.shape)
         assert np.array_equal(rle.decode(packed).astype(bool), mask)
 
 
@@ -201,7 +157,7 @@ DAMAGE = {
         "coco",
         "val",
         lambda path: rewrite(path, lambda name, content: content[:200] if "003.jpg" in name else content),
-        "000000000003.jpg: broken image",
+        r"1 broken images; .*000000000003\.jpg \(",
     ),
     "missing image": (
         "coco",
@@ -266,50 +222,6 @@ def test_damage_is_one_line_and_leaves_what_was_there(prepared, make_job, damage
     assert {path.name for path in folder.parent.iterdir()} == {"archives", dataset}
 
 
-@pytest.mark.parametrize(
-    "name", ["../outside.jpg", "/outside.jpg", "val2017/../../outside.jpg", "val2017\\outside"]
-)
-def test_no_member_leaves_its_folder(tmp_path, name):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(name, b"x")
-    with pytest.raises(PacavitError, match="leads out of its folder"):
-        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        archives.add_to_tar(archive, name, b"x")
-    with (
-        tarfile.open(tmp_path / "a.tar") as archive,
-        pytest.raises(PacavitError, match="leads out of its folder"),
-    ):
-        list(archives.tar_files(archive))
-    assert not list(tmp_path.rglob("outside*"))
-
-
-def test_links_are_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    with (
-        tarfile.open(tmp_path / "a.tar") as archive,
-        pytest.raises(PacavitError, match="is a link or a device"),
-    ):
-        list(archives.tar_files(archive))
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        member = zipfile.ZipInfo("link")
-        member.external_attr = 0o120777 << 16
-        archive.writestr(member, "/etc/passwd")
-    with pytest.raises(PacavitError, match="is a link"):
-        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
-
-
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(300 << 20))
-    with pytest.raises(PacavitError, match="refused as a bomb"):
-        archives.extract_zip(tmp_path / "a.zip", tmp_path / "in", max_gigabytes=1)
-    assert not (tmp_path / "in").exists()
-
-
 def test_a_shard_is_closed_at_its_size(prepared, monkeypatch):
     monkeypatch.setattr(imagenet, "_MEGABYTE", 4096)
     root = prepared("imagenet")
@@ -322,7 +234,10 @@ def test_archives_of_ones_own_are_linked_or_missed_by_name(make_job, tmp_path):
     own = params.DataPage.model_validate(
         {
             **json.loads(params.load("mini").data.model_dump_json()),
-            "ade20k": {"archives": {"kind": "own", "directory": "mine"}, "prepare": {"max_gigabytes": 1}},
+            "ade20k": {
+                "archives": {"kind": "own", "directory": "mine", "verify": "size"},
+                "prepare": {"max_gigabytes": 1, "complete": False},
+            },
         }
     )
     job = make_job("archives_ade20k")
@@ -330,10 +245,10 @@ def test_archives_of_ones_own_are_linked_or_missed_by_name(make_job, tmp_path):
     with pytest.raises(
         PacavitError, match=r"mine/ADEChallengeData2016\.zip: missing or empty; fetch the official"
     ):
-        ade20k.archives(job)
+        sources.provide(job)
     Path("mine").mkdir()
     Path("mine/ADEChallengeData2016.zip").write_bytes(b"archive")
-    ade20k.archives(job)
+    sources.provide(job)
     assert job.outputs["all"].read_bytes() == b"archive"
 
 

@@ -68,14 +68,14 @@ def _read(job: Job, prefix: str) -> Results:
             if path.exists():
                 key = (task, str(names["variant"]), str(names.get("head", "")))
                 found.setdefault(key, []).append(_metrics(path))
-    return {key: _joined(job, key[0], runs) for key, runs in found.items()}
+    return {key: _joined(runs) for key, runs in found.items()}
 
 
 def _metrics(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def _joined(job: Job, task: str, runs: list[dict[str, Any]]) -> Measured:
+def _joined(runs: list[dict[str, Any]]) -> Measured:
     values = {
         name: [lookup(metrics, dotted) * factor for metrics in runs]
         for name, (dotted, factor) in METRICS.items()
@@ -84,7 +84,7 @@ def _joined(job: Job, task: str, runs: list[dict[str, Any]]) -> Measured:
     origins = [metrics["origin"] for metrics in runs]
     return Measured(
         values,
-        official=getattr(job.params.data, task).archives.kind == "own",
+        official=all(origin["official"] for origin in origins),
         commit=_distinct(origin["commit"] for origin in origins),
         data=_distinct(origin["data"] for origin in origins),
     )

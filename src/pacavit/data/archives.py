@@ -5,17 +5,18 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import stat
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from PIL import Image
-from tqdm import tqdm
+from PIL import Image, UnidentifiedImageError
 
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
@@ -24,6 +25,8 @@ from pacavit.stages import Job
 #: More than this many bytes out of one byte in is a bomb, not data.
 _MAX_RATIO = 200
 _GIGABYTE = 1 << 30
+#: Largest file of an archive that is read into memory.
+_MAX_SMALL = 64 << 20
 
 
 def add_to_tar(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -72,50 +75,92 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         raise PacavitError(f"{path}: truncated or corrupt archive ({error}); {remedy}") from error
 
 
-def tar_files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Give name and content of each regular file of a tar archive.
+@dataclass(frozen=True)
+class TarMember:
+    """A regular file inside a tar archive that is not compressed.
+
+    Attributes:
+        name: below the archive's folder.
+        offset: of its content in the file that was scanned, bytes.
+        size: bytes.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+def scan_tar(path: Path, offset: int = 0, size: int | None = None) -> list[TarMember]:
+    """Return the files of a tar archive, which may stand inside another file, reading its headers alone.
+
+    Args:
+        path: file that holds the archive.
+        offset: where it begins in that file, bytes.
+        size: its length, bytes; to the end of the file without one.
 
     Raises:
-        PacavitError: a member is a link or a device, or its name leads out of the archive.
+        PacavitError: a member is a link, a device or sparse, stands twice, or its name leads out of the archive.
+        tarfile.TarError: the archive is damaged or ends too early.
+    """
+    found: dict[str, TarMember] = {}
+    with open(path, "rb") as file:
+        length = os.fstat(file.fileno()).st_size - offset if size is None else size
+        with tarfile.open(fileobj=_Window(file, offset, length), mode="r:") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                name = _plain_file(member, str(path))
+                if member.size > length - member.offset_data:
+                    raise tarfile.ReadError(f"{name} ends behind the archive")
+                if name in found:
+                    raise PacavitError(f"{path}: {name} stands twice in it; such archives are refused")
+                found[name] = TarMember(name, offset + member.offset_data, member.size)
+                archive.members.clear()  # tarfile would keep every header
+    return list(found.values())
+
+
+def tar_files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Give name and content of each regular file of a small tar archive.
+
+    Raises:
+        PacavitError: a member is a link or a device, too large, or its name leads out of the archive.
         tarfile.TarError: the archive ends too early.
     """
     for member in archive:
         if member.isdir():
             continue
-        if not member.isreg():
-            raise PacavitError(
-                f"{archive.name}: {member.name} is a link or a device; such archives are refused"
-            )
+        name = _plain_file(member, str(archive.name))
+        if member.size > _MAX_SMALL:
+            raise PacavitError(f"{archive.name}: {name} unpacks to {member.size} bytes; refused as a bomb")
         content = archive.extractfile(member).read()
         if len(content) != member.size:
             raise tarfile.ReadError("unexpected end of data")
-        yield safe_name(member.name, str(archive.name)), content
+        yield name, content
 
 
-def extract_zip(path: Path, folder: Path, max_gigabytes: int, keep: str = "", strip: str = "") -> list[Path]:
-    """Unpack the files of a zip archive whose names start with ``keep`` below ``folder``, without ``strip``.
-
-    Returns:
-        The relative paths of the files, in the archive's order.
+def list_zip(path: Path, max_gigabytes: int, keep: str = "") -> list[str]:
+    """Return the names of the files of a zip archive that start with ``keep``, in its order, after the checks.
 
     Raises:
-        PacavitError: a name leads out of the folder, a member is a link, or the content is too large.
+        PacavitError: a name leads out of the archive or stands twice, a member is a link or encrypted, or the content
+            is too large.
         zipfile.BadZipFile: the archive is damaged.
     """
-    written = []
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and m.filename.startswith(keep)]
-        _refuse_bombs(path, members, max_gigabytes)
-        for member in tqdm(members, desc=f"unpack {path.name}", unit="file", disable=None):
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise PacavitError(f"{path}: {member.filename} is a link; such archives are refused")
-            relative = Path(safe_name(member.filename, str(path)).removeprefix(strip))
-            target = folder / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            written.append(relative)
-    return written
+    _refuse_bombs(path, members, max_gigabytes)
+    names: set[str] = set()
+    for member in members:
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise PacavitError(f"{path}: {member.filename} is a link; such archives are refused")
+        if member.flag_bits & 1:
+            raise PacavitError(
+                f"{path}: {member.filename} is encrypted; fetch or make it again without a password"
+            )
+        if safe_name(member.filename, str(path)) in names:
+            raise PacavitError(f"{path}: {member.filename} stands twice in it; such archives are refused")
+        names.add(member.filename)
+    return [member.filename for member in members]
 
 
 def safe_name(name: str, archive: str) -> str:
@@ -130,46 +175,60 @@ def safe_name(name: str, archive: str) -> str:
     return str(path)
 
 
-def check_image(content: bytes | Path, name: str) -> tuple[int, int]:
-    """Decode an image once and return its (width, height).
+def open_image(content: bytes) -> Image.Image | str:
+    """Return a decoded image, or why it cannot be decoded.
 
-    Raises:
-        PacavitError: it cannot be decoded, or is cut short.
+    Which format it is, its bytes tell and not its name; damaged Exif data are no fault of the picture. timm's readers
+    do the same: ``Image.open`` on the bytes, then ``convert``.
     """
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content))
             image.load()
-            return image.size
+            return image
+    except UnidentifiedImageError:
+        return "no image that Pillow knows"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PacavitError(f"{name}: broken image ({error}); fetch or make its archive again") from error
-
-
-def take_own(job: Job, directory: str) -> None:
-    """Link the user's archives to where the preparation reads them.
-
-    Raises:
-        PacavitError: one is missing or empty.
-    """
-    for output in job.outputs.values():
-        source = Path(directory) / output.name
-        if not source.is_file() or source.stat().st_size == 0:
-            raise PacavitError(
-                f"{source}: missing or empty; fetch the official {output.name} into that folder, "
-                f"or set another one in params/{job.scale}/data.yaml"
-            )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.unlink(missing_ok=True)
-        try:
-            os.link(source, output)
-        except OSError:
-            output.symlink_to(source.resolve())
+        return str(error) or type(error).__name__
 
 
 def remedy(job: Job) -> str:
     """Return what to do about a damaged archive of this job."""
     dataset = job.stage.removeprefix("prepare_")
     archives = getattr(job.params.data, dataset).archives
-    return f"run `pacavit archives {dataset}`" if archives.kind == "digits" else "fetch it again"
+    made = archives.kind in ("digits", "folder")
+    return f"run `pacavit archives {dataset}`" if made else "fetch it again"
+
+
+class _Window:
+    """A part of an open file as a file of its own, for reading."""
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self._file, self._offset, self._size, self._at = file, offset, size, 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + to
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        self._file.seek(self._offset + self._at)
+        content = self._file.read(left if count < 0 else min(count, left))
+        self._at += len(content)
+        return content
+
+
+def _plain_file(member: tarfile.TarInfo, archive: str) -> str:
+    if not member.isreg() or member.issparse():
+        raise PacavitError(
+            f"{archive}: {member.name} is a link or a device, or sparse; such archives are refused"
+        )
+    return safe_name(member.name, archive)
 
 
 def _refuse_bombs(path: Path, members: Iterable[zipfile.ZipInfo], max_gigabytes: int) -> None:

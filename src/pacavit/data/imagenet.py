@@ -2,73 +2,104 @@
 
 A training image belongs to the synset whose tar holds it. A validation image has a number of ILSVRC's own in the
 development kit's ground truth; ``meta.mat`` maps it to a synset. Classes are the synsets in sorted order.
+
+The preparation reads the headers of the archives, and from them plans shards of a fixed content. Each is then made by
+itself, from the bytes where they stand in the archive, so that several processes share the work and a killed one is
+taken up at the first shard that is missing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from pacavit.data import archives as archive_tools
-from pacavit.data import digits
-from pacavit.data.archives import add_to_tar, check_image, new_tar, tar_files
-from pacavit.data.manifest import write_manifest
+from pacavit.data import tasks
+from pacavit.data.archives import TarMember, add_to_tar, open_image, scan_tar
+from pacavit.data.devkit import read_devkit
+from pacavit.data.manifest import check_official, write_manifest
 from pacavit.errors import PacavitError
-from pacavit.files import MANIFEST, atomic_directory
+from pacavit.files import MANIFEST, atomic_file, resumable_directory, sha256
 from pacavit.stages import Job
 
-_DEVKIT = "ILSVRC2012_devkit_t12/data"
-_META = f"{_DEVKIT}/meta.mat"
-_GROUND_TRUTH = f"{_DEVKIT}/ILSVRC2012_validation_ground_truth.txt"
 _MEGABYTE = 1 << 20
 
+Form = Literal["shards", "folder"]
 
-def archives(job: Job) -> None:
-    """Make the three miniature archives, or link the user's own."""
-    source = job.params.data.imagenet.archives
-    if source.kind == "own":
-        archive_tools.take_own(job, source.directory)
-        return
-    # ILSVRC's own numbers are not in the synsets' order, so here they are not either.
-    numbers = np.random.default_rng(source.seed).permutation(len(digits.CLASSES)) + 1
-    _write_train(job.outputs["train"], source.seed, source.train_images)
-    labels = _write_val(job.outputs["val"], source.seed, source.val_images)
-    with new_tar(job.outputs["devkit"], compressed=True) as archive:
-        add_to_tar(archive, _META, _meta_mat(numbers))
-        add_to_tar(archive, _GROUND_TRUTH, "".join(f"{numbers[label]}\n" for label in labels).encode())
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a split where they stand in its archive, in the order of the prepared set.
+
+    Attributes:
+        archive: the file that holds them.
+        names: in the prepared set (n,).
+        labels: classes (n,).
+        offsets, sizes: of the contents in the archive, bytes (n,).
+    """
+
+    archive: Path
+    names: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, images: slice) -> Listing:
+        """Return some of the images."""
+        columns = (self.names, self.labels, self.offsets, self.sizes)
+        return Listing(self.archive, *(column[images] for column in columns))
 
 
 def prepare(job: Job) -> None:
-    """Check every image of the archives and write them as tar shards with an index and a manifest.
+    """Check every image of the archives and write them as tar shards, or a file each, with an index and a manifest.
 
     Raises:
-        PacavitError: an archive is damaged, an image broken, or the archives do not fit together.
+        PacavitError: an archive is damaged, images are broken, or the archives do not fit together.
     """
-    shard_bytes = job.params.data.imagenet.prepare.shard_megabytes * _MEGABYTE
+    options = job.params.data.imagenet.prepare
     remedy = archive_tools.remedy(job)
     with archive_tools.reading(job.inputs["devkit"], remedy):
-        synsets, names, ground_truth = _read_devkit(job.inputs["devkit"])
-    with atomic_directory(job.outputs["data"]) as folder:
-        with archive_tools.reading(job.inputs["train"], remedy):
-            train = _shard(folder, "train", _train_images(job.inputs["train"], synsets), shard_bytes)
-        with archive_tools.reading(job.inputs["val"], remedy):
-            val = _shard(folder, "val", _val_images(job.inputs["val"], synsets, ground_truth), shard_bytes)
-        write_manifest(
-            folder, "imagenet", [names[synset] for synset in synsets], {"train": train, "val": val}
-        )
+        synsets, names, ground_truth = read_devkit(job.inputs["devkit"])
+    with archive_tools.reading(job.inputs["train"], remedy):
+        train = list_train(job.inputs["train"], synsets)
+    with archive_tools.reading(job.inputs["val"], remedy):
+        val = list_val(job.inputs["val"], synsets, ground_truth)
+    classes = [names[synset] for synset in synsets]
+    counts = {"train": len(train), "val": len(val)}
+    if options.complete:
+        check_official("imagenet", classes, counts, job.scale)
+    with resumable_directory(job.outputs["data"], job.fingerprint) as folder:
+        files: dict[str, str] = {}
+        for split, listing in (("train", train), ("val", val)):
+            if options.form == "folder":
+                listing = _in_class_folders(listing, synsets)
+            parts = _parts(split, listing, options.shard_megabytes * _MEGABYTE, options.form)
+            records = tasks.run(folder, parts, f"prepare imagenet {split}", job.work)
+            for record in records:
+                files |= record.files
+            index = folder / f"{split}.npz"
+            _write_index(index, listing, [np.array(record.facts["offsets"], np.int64) for record in records])
+            files[index.name] = sha256(index)
+        tasks.clear(folder)
+        write_manifest(folder, "imagenet", classes, counts, files)
 
 
 class ImageNetShards:
-    """Random access to the images of a prepared split.
+    """Random access to the images of a prepared split, in shards or loose.
 
     Args:
         root: the prepared folder.
@@ -89,7 +120,7 @@ class ImageNetShards:
             self.labels = content["labels"]
             self._names = content["names"]
             self._shards, self._offsets, self._sizes = content["shards"], content["offsets"], content["sizes"]
-        self._pattern = f"{split}-{{:05d}}.tar"
+        self._split = split
         self.classes: list[str] = json.loads((self.root / MANIFEST).read_text())["classes"]
         self._handles: dict[tuple[int, int], int] = {}
 
@@ -98,10 +129,14 @@ class ImageNetShards:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the RGB image and its class."""
-        content = os.pread(
-            self._handle(int(self._shards[index])), int(self._sizes[index]), int(self._offsets[index])
-        )
-        return Image.open(io.BytesIO(content)).convert("RGB"), int(self.labels[index])
+        return Image.open(io.BytesIO(self.content(index))).convert("RGB"), int(self.labels[index])
+
+    def content(self, index: int) -> bytes:
+        """Return the image's file as it was in the archive."""
+        shard = int(self._shards[index])
+        if shard == _LOOSE:
+            return (self.root / self._split / self.name(index)).read_bytes()
+        return os.pread(self._handle(shard), int(self._sizes[index]), int(self._offsets[index]))
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_handles": {}}
@@ -114,162 +149,180 @@ class ImageNetShards:
         # A worker process opens its own: descriptors do not survive every way of starting one.
         key = (os.getpid(), shard)
         if key not in self._handles:
-            self._handles[key] = os.open(self.root / self._pattern.format(shard), os.O_RDONLY)
+            self._handles[key] = os.open(self.root / _shard_name(self._split, shard), os.O_RDONLY)
         return self._handles[key]
 
 
-@dataclass
-class _Index:
-    names: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    shards: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        np.savez(
-            path,
-            names=np.array([name.encode() for name in self.names]),
-            labels=np.array(self.labels, np.int32),
-            shards=np.array(self.shards, np.int32),
-            offsets=np.array(self.offsets, np.int64),
-            sizes=np.array(self.sizes, np.int64),
-        )
+#: Stands in the index for the shard of an image that is a file of its own.
+_LOOSE = -1
 
 
-def _shard(folder: Path, split: str, images: Iterator[tuple[str, int, bytes]], shard_bytes: int) -> int:
-    """Write images as shards and their index; return how many."""
-    index = _Index()
-    number, archive = -1, None
-    try:
-        for name, label, content in tqdm(images, desc=f"shard {split}", unit="image", disable=None):
-            check_image(content, name)
-            if archive is None or archive.offset >= shard_bytes:
-                if archive is not None:
-                    archive.close()
-                number += 1
-                path = folder / f"{split}-{number:05d}.tar"
-                archive = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115, closed below
-            add_to_tar(archive, name, content)
-            # The content is padded to whole blocks, and the archive stands behind them.
-            blocks = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            index.names.append(name)
-            index.labels.append(label)
-            index.shards.append(number)
-            index.offsets.append(archive.offset - blocks)
-            index.sizes.append(len(content))
-    finally:
-        if archive is not None:
-            archive.close()
-    if not index.names:
-        raise PacavitError(f"imagenet: the {split} archive holds no images; fetch or make it again")
-    index.save(folder / f"{split}.npz")
-    return len(index.names)
+def _shard_name(split: str, number: int) -> str:
+    return f"{split}-{number:05d}.tar"
 
 
-def _train_images(path: Path, synsets: list[str]) -> Iterator[tuple[str, int, bytes]]:
-    with tarfile.open(path) as outer:
-        for tar_name, content in tar_files(outer):
-            synset = Path(tar_name).stem
-            if synset not in synsets:
-                raise PacavitError(
-                    f"{path}: {tar_name} is no synset of the development kit; fetch both again"
-                )
-            with tarfile.open(fileobj=io.BytesIO(content)) as inner:
-                for name, image in tar_files(inner):
-                    yield f"{synset}/{Path(name).name}", synsets.index(synset), image
+def list_train(path: Path, synsets: Sequence[str]) -> Listing:
+    """Return the training images of the tar of tars, from its headers.
+
+    Raises:
+        PacavitError: a tar is of no synset of the development kit, or there are no images.
+        tarfile.TarError: the archive is damaged.
+    """
+    number = {synset: i for i, synset in enumerate(synsets)}
+    outer = scan_tar(path)
+    for member in outer:
+        if Path(member.name).stem not in number:
+            raise PacavitError(f"{path}: {member.name} is no synset of the development kit; fetch both again")
+    found = tasks.in_order(partial(_list_synset, path), outer)
+    labels = [number[Path(member.name).stem] for member in outer]
+    return _listing(path, list(zip(found, labels, strict=True)))
 
 
-def _val_images(path: Path, synsets: list[str], ground_truth: list[str]) -> Iterator[tuple[str, int, bytes]]:
-    seen = 0
-    with tarfile.open(path) as archive:
-        for name, content in tar_files(archive):
-            number = int(Path(name).stem.rsplit("_", 1)[-1])
-            if not 1 <= number <= len(ground_truth):
-                raise PacavitError(f"{path}: {name} has no line in the development kit's ground truth")
-            seen += 1
-            yield name, synsets.index(ground_truth[number - 1]), content
-    if seen != len(ground_truth):
-        raise PacavitError(f"{path}: {seen} images, but {len(ground_truth)} labels in the development kit")
-
-
-def _read_devkit(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
-    """Return the sorted synsets, their names, and the synset of each validation image in order."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    with tarfile.open(path) as archive:
-        content = dict(tar_files(archive))
-    for name in (_META, _GROUND_TRUTH):
-        if name not in content:
-            raise PacavitError(f"{path}: no {name} in it; this is not the ILSVRC2012 development kit")
-    try:
-        table = loadmat(io.BytesIO(content[_META]), squeeze_me=True)["synsets"]
-    except (MatReadError, ValueError, KeyError, TypeError) as error:
-        raise PacavitError(f"{path}: {_META} cannot be read ({error}); fetch or make it again") from error
-    # Inner nodes of WordNet's tree stand in the table too; only leaves have images.
-    leaves = [row for row in table if int(row["num_children"]) == 0]
-    by_number = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
-    names = {str(row["WNID"]): str(row["words"]) for row in leaves}
-    try:
-        ground_truth = [by_number[int(line)] for line in content[_GROUND_TRUTH].decode().split()]
-    except (KeyError, ValueError) as error:
-        raise PacavitError(f"{path}: {_GROUND_TRUTH} names class {error}, which {_META} lacks") from error
-    return sorted(names), names, ground_truth
-
-
-def _wnid(label: int) -> str:
-    return f"n{label:08d}"
-
-
-def _write_train(path: Path, seed: int, count: int) -> None:
-    by_class: list[list[tuple[str, bytes]]] = [[] for _ in digits.CLASSES]
-    for number in tqdm(range(count), desc="draw imagenet train", unit="image", disable=None):
-        image, label = digits.digit_picture("train", seed, number)
-        name = f"{_wnid(label)}_{number}.JPEG"
-        by_class[label].append((name, _encoded(image, number, seed)))
-    with new_tar(path) as outer:
-        for label, images in enumerate(by_class):
-            inner_file = io.BytesIO()
-            with tarfile.open(fileobj=inner_file, mode="w", format=tarfile.USTAR_FORMAT) as inner:
-                for name, content in images:
-                    add_to_tar(inner, name, content)
-            add_to_tar(outer, f"{_wnid(label)}.tar", inner_file.getvalue())
-
-
-def _write_val(path: Path, seed: int, count: int) -> list[int]:
-    labels = []
-    with new_tar(path) as archive:
-        for number in tqdm(range(count), desc="draw imagenet val", unit="image", disable=None):
-            image, label = digits.digit_picture("val", seed, number)
-            labels.append(label)
-            content = digits.encode(image, digits.generator(seed, 3, number))
-            add_to_tar(archive, f"ILSVRC2012_val_{number + 1:08d}.JPEG", content)
-    return labels
-
-
-def _encoded(image: np.ndarray, number: int, seed: int) -> bytes:
-    """Return a JPEG; picture 0 is a PNG with a JPEG's name, as ImageNet has one."""
-    if number > 0:
-        return digits.encode(image, digits.generator(seed, 2, number))
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def _meta_mat(numbers: np.ndarray) -> bytes:
-    """Return ``meta.mat`` with the fields of the official one that name a class, and one inner node."""
-    from scipy.io import savemat
-
-    rows = [(int(n), _wnid(label), digits.CLASSES[label], 0) for label, n in enumerate(numbers)]
-    rows.sort()
-    rows.append((len(rows) + 1, _wnid(len(rows)), "digit", len(rows)))
-    table = np.array(
-        rows, dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+def _list_synset(path: Path, tar: TarMember) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return names, offsets and sizes of a synset's images; arrays are a tenth of the members in memory."""
+    members = scan_tar(path, tar.offset, tar.size)
+    synset = Path(tar.name).stem
+    names = np.array([f"{synset}/{Path(member.name).name}".encode() for member in members], dtype=bytes)
+    return (
+        names,
+        np.array([m.offset for m in members], np.int64),
+        np.array([m.size for m in members], np.int64),
     )
-    file = io.BytesIO()
-    savemat(file, {"synsets": table})
-    content = bytearray(file.getvalue())
-    # scipy writes the time into the first 116 bytes, which are free text.
-    content[:116] = b"MATLAB 5.0 MAT-file".ljust(116)
-    return bytes(content)
+
+
+def list_val(path: Path, synsets: Sequence[str], ground_truth: Sequence[str]) -> Listing:
+    """Return the validation images of the flat tar, from its headers.
+
+    Raises:
+        PacavitError: an image has no label, a label no image, or there are no images.
+        tarfile.TarError: the archive is damaged.
+    """
+    number = {synset: i for i, synset in enumerate(synsets)}
+    members = scan_tar(path)
+    columns = []
+    for member in members:
+        digits = Path(member.name).stem.rsplit("_", 1)[-1]
+        if not digits.isdecimal() or not 1 <= int(digits) <= len(ground_truth):
+            raise PacavitError(
+                f"{path}: {member.name} has no line in the development kit's ground truth; fetch both again"
+            )
+        one = np.array([member.name.encode()]), np.array([member.offset]), np.array([member.size])
+        columns.append((one, number[ground_truth[int(digits) - 1]]))
+    if len(members) != len(ground_truth):
+        raise PacavitError(
+            f"{path}: {len(members)} images, but {len(ground_truth)} labels in the development kit"
+        )
+    return _listing(path, columns)
+
+
+def _listing(path: Path, groups: Sequence[tuple[tuple[np.ndarray, np.ndarray, np.ndarray], int]]) -> Listing:
+    groups = [(columns, label) for columns, label in groups if len(columns[0])]
+    if not groups:
+        raise PacavitError(f"{path}: holds no images; fetch or make it again")
+    names, offsets, sizes = (np.concatenate([columns[i] for columns, _ in groups]) for i in range(3))
+    labels = np.concatenate([np.full(len(columns[0]), label, np.int32) for columns, label in groups])
+    return Listing(path, names, labels, offsets, sizes)
+
+
+def _in_class_folders(listing: Listing, synsets: Sequence[str]) -> Listing:
+    """Return the listing with ``SYNSET/NAME`` for names; training images have such names already."""
+    names = [
+        name if b"/" in name else f"{synsets[label]}/".encode() + name
+        for name, label in zip(listing.names, listing.labels, strict=True)
+    ]
+    return Listing(listing.archive, np.array(names), listing.labels, listing.offsets, listing.sizes)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The images of one shard, or as many loose ones."""
+
+    split: str
+    number: int
+    listing: Listing
+    write: Callable[[Path, _Part, tasks.Record], list[int]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.number:05d}"
+
+    @property
+    def images(self) -> int:
+        return len(self.listing)
+
+    def __call__(self, folder: Path) -> tasks.Record:
+        record = tasks.Record(images=self.images)
+        record.facts["offsets"] = self.write(folder, self, record)
+        return record
+
+    def contents(self, record: tasks.Record) -> Iterator[tuple[str, bytes]]:
+        """Give name and content of each image that can be decoded, and note the others in the record."""
+        names = [name.decode() for name in self.listing.names]
+        with open(self.listing.archive, "rb") as file:
+            for name, offset, size in zip(names, self.listing.offsets, self.listing.sizes, strict=True):
+                content = os.pread(file.fileno(), int(size), int(offset))
+                image = open_image(content)
+                if isinstance(image, str):
+                    record.broken.append(f"{name} ({image})")
+                yield name, content
+
+
+def _parts(split: str, listing: Listing, shard_bytes: int, form: Form) -> list[_Part]:
+    """Cut a listing into parts: a tar is closed once it has reached its size."""
+    blocks = -(-listing.sizes // tarfile.BLOCKSIZE) + 1  # a header before each content
+    ends, filled = [], 0
+    for i, count in enumerate(blocks):
+        filled += int(count) * tarfile.BLOCKSIZE
+        if filled >= shard_bytes or i == len(blocks) - 1:
+            ends.append(i + 1)
+            filled = 0
+    write = _write_shard if form == "shards" else _write_loose
+    starts = [0, *ends[:-1]]
+    return [
+        _Part(split, number, listing.part(slice(start, end)), write)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def _write_shard(folder: Path, part: _Part, record: tasks.Record) -> list[int]:
+    """Write a part as a tar, and return where each content begins in it."""
+    path = folder / _shard_name(part.split, part.number)
+    offsets = []
+    with atomic_file(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for name, content in part.contents(record):
+                offsets.append(archive.offset + tarfile.BLOCKSIZE)
+                add_to_tar(archive, name, content)
+        record.files[path.name] = sha256(temporary)
+    record.sizes[path.name] = path.stat().st_size
+    return offsets
+
+
+def _write_loose(folder: Path, part: _Part, record: tasks.Record) -> list[int]:
+    """Write the images of a part as files; one hash stands for them all, or a manifest would hold a million."""
+    digest = hashlib.sha256()
+    for name, content in part.contents(record):
+        path = folder / part.split / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        digest.update(name.encode() + hashlib.sha256(content).digest())
+        record.sizes[f"{part.split}/{name}"] = len(content)
+    record.files[f"{part.split}/ (part {part.number})"] = digest.hexdigest()
+    return [_LOOSE] * part.images
+
+
+def _write_index(path: Path, listing: Listing, offsets: Sequence[np.ndarray]) -> None:
+    """Write where each image of a prepared split is."""
+    loose = offsets[0][0] == _LOOSE
+    shards = [
+        np.full(len(part), _LOOSE if loose else number, np.int32) for number, part in enumerate(offsets)
+    ]
+    with atomic_file(path) as temporary:
+        np.savez(
+            temporary,
+            names=listing.names,
+            labels=listing.labels,
+            shards=np.concatenate(shards),
+            offsets=np.concatenate(offsets),
+            sizes=listing.sizes,
+        )

@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.files import MANIFEST, sha256, write_json
+from pacavit.files import MANIFEST, write_json
 
 
-def write_manifest(folder: Path, dataset: str, classes: list[str], counts: dict[str, int]) -> None:
-    """Write the manifest of a folder that is otherwise complete."""
-    hashes = {
-        str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    }
-    write_json(folder / MANIFEST, {"dataset": dataset, "classes": classes, "counts": counts, "files": hashes})
+def write_manifest(
+    folder: Path, dataset: str, classes: list[str], counts: dict[str, int], files: Mapping[str, str]
+) -> None:
+    """Write the manifest of a folder that is otherwise complete.
+
+    Args:
+        folder: of the prepared data set.
+        dataset: its name.
+        classes: their names, by index.
+        counts: images by split.
+        files: SHA-256 of what the folder holds, by path.
+    """
+    write_json(
+        folder / MANIFEST,
+        {
+            "dataset": dataset,
+            "classes": classes,
+            "counts": counts,
+            "files": dict(files),
+            "official": not differences(dataset, classes, counts),
+        },
+    )
+
+
+def differences(dataset: str, classes: list[str], counts: Mapping[str, int]) -> list[str]:
+    """Return in words how numbers of images and classes differ from those of the official data set."""
+    info = DATASETS[dataset]
+    found = [
+        f"{counts[split]:,} {split} images, not {official:,}"
+        for split, official in info.counts.items()
+        if counts[split] != official
+    ]
+    if len(classes) != info.num_classes:
+        found.append(f"{len(classes)} classes, not {info.num_classes}")
+    return found
+
+
+def check_official(dataset: str, classes: list[str], counts: Mapping[str, int], scale: str) -> None:
+    """Insist on the official numbers.
+
+    Raises:
+        PacavitError: they differ.
+    """
+    if found := differences(dataset, classes, counts):
+        raise PacavitError(
+            f"{dataset}: {', '.join(found)} as in {DATASETS[dataset].title}; fetch the archives again, or set "
+            f"{dataset}.prepare.complete: false in params/{scale}/data.yaml for a part of it or data of your own"
+        )
 
 
 def read_manifest(folder: Path) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pacavit.data.manifest import read_manifest
 from pacavit.files import content_hash, write_json
 from pacavit.stages import Job
 from pacavit.tracking import git_commit
@@ -13,13 +14,15 @@ from pacavit.tracking import git_commit
 def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
     """Write the metrics of an evaluation and log its numbers.
 
-    Beside the values stand variant, seed, commit, and the hashes of the data and the weights.
+    Beside the values stand variant, seed, commit, the hashes of the data and the weights, and whether
+    the data have the official numbers of images and classes.
     """
     origin = {
         **job.names,
         "scale": job.scale,
         "commit": git_commit(),
         "data": content_hash(job.inputs["data"]),
+        "official": read_manifest(job.inputs["data"])["official"],
         "weights": content_hash(job.inputs["weights"]),
     }
     write_json(job.outputs["metrics"], {**values, "origin": origin})

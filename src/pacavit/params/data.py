@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pacavit.params.base import Count, Page, Seed
 
+Directory = Annotated[str, Field(min_length=1)]
+
 
 class DigitArchives(Page):
     """Archives in the official layout, made from scikit-learn's handwritten digits."""
@@ -24,48 +26,125 @@ class OwnArchives(Page):
     """The official archives, fetched by the user."""
 
     kind: Literal["own"]
-    directory: Annotated[str, Field(min_length=1)] = Field(description="folder that holds them")
+    directory: Directory = Field(description="folder that holds them")
+    verify: Literal["nothing", "size", "hash"] = Field(
+        description="what is compared with the official files; hash reads them whole"
+    )
 
 
-Archives = Annotated[DigitArchives | OwnArchives, Field(discriminator="kind")]
+class DownloadedArchives(Page):
+    """The official archives, fetched from their addresses."""
+
+    kind: Literal["download"]
+    directory: Directory = Field(description="folder to keep them in")
+    mirror: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+        default=None, description="address of a folder that has the same files"
+    )
 
 
-class ImageNetPrepare(Page):
+class ImageFolder(Page):
+    """Images of one's own to classify, a folder a class: below ``train`` and ``val``, or to be split."""
+
+    kind: Literal["folder"]
+    directory: Directory = Field(description="train/CLASS/* and val/CLASS/*; or CLASS/* with val_fraction")
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="share of each class that validates, where there is no val"
+    )
+    seed: Seed = Field(default=0, description="of that split")
+
+
+class AnnotatedFolder(Page):
+    """Images and their annotations in COCO's JSON."""
+
+    images: Directory
+    annotations: Annotated[str, Field(min_length=1)]
+
+
+class CocoFolder(Page):
+    """Images of one's own to detect in."""
+
+    kind: Literal["folder"]
+    train: AnnotatedFolder
+    val: AnnotatedFolder
+
+
+class LabelledFolder(Page):
+    """Images and label maps of the same names: PNG of one byte a pixel, 0 unlabelled, classes from 1."""
+
+    images: Directory
+    labels: Directory
+
+
+class Ade20kFolder(Page):
+    """Images of one's own to segment."""
+
+    kind: Literal["folder"]
+    train: LabelledFolder
+    val: LabelledFolder
+    classes: Annotated[list[Annotated[str, Field(pattern=r"^[^\t\n]+$")]], Field(min_length=1)]
+
+
+ImageNetArchives = Annotated[
+    DigitArchives | OwnArchives | DownloadedArchives | ImageFolder, Field(discriminator="kind")
+]
+CocoArchives = Annotated[
+    DigitArchives | OwnArchives | DownloadedArchives | CocoFolder, Field(discriminator="kind")
+]
+Ade20kArchives = Annotated[
+    DigitArchives | OwnArchives | DownloadedArchives | Ade20kFolder, Field(discriminator="kind")
+]
+
+
+class Preparation(Page):
+    """What the preparations share."""
+
+    complete: bool = Field(description="insist on the official numbers of images and classes")
+
+
+class ImageNetPrepare(Preparation):
     """Preparation of ImageNet-1k."""
 
+    form: Literal["shards", "folder"] = Field(description="tar files with an index, or a file an image")
     shard_megabytes: Count = Field(description="size at which a tar shard is closed and the next begun")
 
 
 class ImageNetData(Page):
     """ImageNet-1k (ILSVRC2012)."""
 
-    archives: Archives
+    archives: ImageNetArchives
     prepare: ImageNetPrepare
 
 
-class Extraction(Page):
+class Extraction(Preparation):
     """Preparation of a data set that stays in files."""
 
     max_gigabytes: Count = Field(description="refuse an archive that unpacks to more")
 
 
-class FolderData(Page):
-    """COCO 2017 or ADE20K."""
+class CocoData(Page):
+    """COCO 2017."""
 
-    archives: Archives
+    archives: CocoArchives
+    prepare: Extraction
+
+
+class Ade20kData(Page):
+    """ADE20K."""
+
+    archives: Ade20kArchives
     prepare: Extraction
 
 
 class Released(Page):
     """The weights that the authors published."""
 
-    directory: Annotated[str, Field(min_length=1)] = Field(description="folder that holds the .pth files")
+    directory: Directory = Field(description="folder that holds the .pth files")
 
 
 class DataPage(Page):
     """One section a data set, and the released weights."""
 
     imagenet: ImageNetData
-    coco: FolderData
-    ade20k: FolderData
+    coco: CocoData
+    ade20k: Ade20kData
     released: Released
