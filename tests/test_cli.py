@@ -46,8 +46,15 @@ def test_help_imports_nothing_heavy():
         (["pretrain", "test_pacavit", "--scale", "huge"], "params/huge: no such scale"),
         (["pretrain", "pacavit_huge"], "no 'pacavit_huge' under variants"),
         (["pretrain", "test_pacavit"], "data/mini/imagenet: missing, and stage pretrain reads it"),
+        (
+            ["evaluate", "coco", "test_pacavit", "--released", "--seed", "1"],
+            "--seed is for models trained here",
+        ),
         (["checkpoint", "inspect", "none.pth"], "none.pth: no such checkpoint"),
-        (["report"], "missing, and stage report reads it"),
+        (
+            ["report"],
+            "ledger.csv: missing, and stage report reads it; make it with `pacavit claims --scale mini`",
+        ),
     ],
 )
 def test_a_mistake_is_told_plainly_and_writes_nothing(project, arguments, message):

@@ -139,8 +139,6 @@ def test_an_unknown_target_names_the_known_ones(paper):
 
 def test_a_stage_that_gathers_takes_what_is_there_and_says_what_is_not(project, capsys):
     wanted = ["here.json", "there.json"]
-    with pytest.raises(PacavitError, match=r"here\.json: missing, and stage report reads it"):
-        stages._check_gathered("report", wanted)
     Path("here.json").touch()
     assert not stages._check_gathered("report", wanted)
     assert (

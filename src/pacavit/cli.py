@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pacavit import __version__
 from pacavit.errors import PacavitError
@@ -113,6 +114,8 @@ def _task(stage: str, dataset: str, scale: str, variant: str, head: str | None, 
 def evaluate(dataset: str, variant: str, head: str | None, seed: int, released: bool, scale: str) -> None:
     """Measure trained VARIANT on the validation images of DATASET, beside the same model untrained."""
     if released:
+        if click.get_current_context().get_parameter_source("seed") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--seed is for models trained here; the released weights are one training")
         _task("evaluate_released", dataset, scale, variant, head)
     else:
         _task("evaluate", dataset, scale, variant, head, seed=seed)

@@ -298,7 +298,7 @@ _STAGES = [
         wildcards=(),
         command="report",
         function="pacavit.figures.report:write",
-        inputs={},
+        inputs={"ledger": paths.LEDGER},
         outputs={"page": paths.REPORT},
         params=("figures:report",),
         gathers=("pretrain", "coco", "ade20k", *_EVALUATIONS, *_FIGURES, "complexity", "claims"),
@@ -373,7 +373,7 @@ def _stages_of(target: str) -> set[str]:
 
 def _leading_to(last: Iterable[str]) -> set[str]:
     """Return the given stages, and all that make what they read."""
-    makers = {pattern: stage.name for stage in _STAGES for pattern in stage.outputs.values()}
+    makers = _makers()
     found: set[str] = set()
     pending = list(last)
     while pending:
@@ -412,9 +412,9 @@ def run(stage: str, scale: str, **names: str | int) -> None:
     given = params.load(scale)
     spec = STAGES[stage]
     values = params.select(given, spec.params, **names)
+    _check_inputs(stage, scale, names)
     inputs = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.inputs.items()}
     products = {name: paths.path(pattern, scale=scale, **names) for name, pattern in spec.outputs.items()}
-    _check_inputs(stage, inputs)
     complete = _check_gathered(stage, gathered(stage, scale, given.targets))
     fingerprint = _fingerprint(stage, scale, names, values, inputs)
     work = paths.path(paths.WORK, stage=stage, fingerprint=fingerprint)
@@ -447,28 +447,28 @@ def mark(stage: str, scale: str, names: Names, values: Mapping[str, Any]) -> Non
     )
 
 
-def _check_inputs(stage: str, inputs: Mapping[str, Path]) -> None:
-    for path in inputs.values():
+def _check_inputs(stage: str, scale: str, names: Names) -> None:
+    for pattern in STAGES[stage].inputs.values():
+        path = paths.path(pattern, scale=scale, **names)
         if not path.exists():
-            raise PacavitError(
-                f"{path}: missing, and stage {stage} reads it; make it with `snakemake --cores all {path}`"
-            )
+            maker = _makers().get(pattern)
+            how = f"git checkout {path}" if maker is None else command(maker).format(scale=scale, **names)
+            raise PacavitError(f"{path}: missing, and stage {stage} reads it; make it with `{how}`")
 
 
 def _check_gathered(stage: str, wanted: Sequence[str]) -> bool:
-    """Return whether all is there that a stage gathers; say what is not, which it leaves out.
-
-    Raises:
-        PacavitError: nothing is there.
-    """
+    """Return whether all is there that a stage gathers; say what is not, which it leaves out."""
     missing = [path for path in wanted if not Path(path).exists()]
-    if missing and len(missing) == len(wanted):
-        _check_inputs(stage, {"any": Path(missing[0])})
     if missing:
         report(
             f"{stage}: {len(missing)} results of other stages are not there yet and left out, such as {missing[0]}"
         )
     return not missing
+
+
+def _makers() -> dict[str, str]:
+    """Return the stage that writes each output, by its pattern."""
+    return {pattern: stage.name for stage in _STAGES for pattern in stage.outputs.values()}
 
 
 def _fingerprint(

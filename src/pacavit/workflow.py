@@ -41,8 +41,20 @@ class Pipeline:
         return stages.gathered(stage, self.scale, self.params.targets)
 
     def parts(self) -> list[str]:
-        """Return what one can ask for by name, beside files and everything."""
-        return [name for name in stages.target_names(self.params.targets) if name != stages.ALL]
+        """Return what one can ask for by name, beside files and everything.
+
+        Raises:
+            PacavitError: a group has a name that is taken.
+        """
+        names = stages.target_names(self.params.targets)
+        taken = [*stages.STAGES, *(name for name in names if names.count(name) > 1)]
+        for group in self.params.targets.groups:
+            if group in taken:
+                raise PacavitError(
+                    f"params/{self.scale}/targets.yaml: groups.{group}: is the name of a stage, variant or other "
+                    "target; choose another"
+                )
+        return [name for name in names if name != stages.ALL]
 
     def files(self, target: str) -> list[str]:
         """Return every file and folder that a target asks for."""
@@ -88,6 +100,7 @@ def begin(scale: str, main: bool) -> Pipeline:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
         pipeline = Pipeline(scale)
+        pipeline.parts()
         if main:
             bridge.start(scale)
     except PacavitError as error:

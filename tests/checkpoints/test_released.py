@@ -105,3 +105,10 @@ def test_a_file_of_another_model_is_explained_and_not_taken(released):
     with pytest.raises(PacavitError, match=r"IMNET_224_test\.pth: .*test_pacavit for imagenet"):
         stages.run("released_imagenet", "mini", variant=VARIANT)
     assert not paths.path(paths.RELEASED, scale="mini", dataset="imagenet", variant=VARIANT).exists()
+
+
+def test_a_variant_that_was_not_released_is_told_with_those_that_were(released):
+    with pytest.raises(
+        PacavitError, match="second: no weights of it were released for coco; there are test_pacavit"
+    ):
+        stages.run("released_coco", "mini", variant="second")

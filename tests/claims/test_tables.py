@@ -26,14 +26,14 @@ def test_seeds_give_mean_and_deviation_beside_the_published_value(claims):
         **{"variant": TINY, "head": "", "metric": "top1", "published": "80.9"},
         **{"mean": 81.0, "deviation": 0.5, "seeds": 3},
     }
-    assert "| 80.9 | 81.00 ± 0.50 | 3 |" in as_markdown(tabulate("imagenet", claims, results))
+    assert f"| {TINY} | 81.00 ± 0.50 (80.9) | 3 |" in as_markdown(tabulate("imagenet", claims, results))
 
 
 def test_one_seed_has_no_deviation(claims):
     results = {("ade20k", TINY, "paca"): Measured({"miou": [45.0]}, True, "abc", "def")}
     table = tabulate("ade20k", claims, results)
     assert pd.isna(table.deviation[0])
-    assert "| 45.00 | 1 |" in as_markdown(table)
+    assert f"| {TINY} paca | 45.00 (45.65) | 1 |" in as_markdown(table)
 
 
 def test_other_data_have_no_published_value_beside_them(claims):

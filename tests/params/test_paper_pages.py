@@ -1,10 +1,15 @@
 """The paper's pages hold the published values of every variant."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from pacavit import params
+from pacavit import params, paths
+from pacavit.claims import published
 from pacavit.models import paca_vit, variant_config
 
+ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = [name for name in paca_vit._VARIANTS if name != "test_pacavit"]
 BASE, BASE_TEACHER = "pacavit_base_p2cconv_100_0", "pacavit_convmixer_base_100"
 
@@ -53,3 +58,25 @@ def test_the_dense_recipes_are_as_published(pages):
     assert (ade20k.crop, ade20k.scale, ade20k.resize_ratio) == (512, [2048, 512], [0.5, 2.0])
     assert coco.clip_grad is ade20k.clip_grad is None
     assert coco.betas == ade20k.betas == [0.9, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("page", "task", "labels"),
+    [
+        ("pretrain", "imagenet", {"top-1": ("", "top1")}),
+        ("coco", "coco", {"box AP": ("", "ap_box"), "mask AP": ("", "ap_mask")}),
+        ("ade20k", "ade20k", {"paca": ("paca", "miou"), "upernet": ("upernet", "miou")}),
+    ],
+)
+def test_each_page_names_the_papers_number_of_each_variant(page, task, labels):
+    printed = {(c.task, c.variant, c.head, c.metric): c.value for c in published.read(ROOT / paths.PUBLISHED)}
+    text = (ROOT / paths.path(paths.PARAMS, scale="paper", page=page)).read_text()
+    for name in VARIANTS:
+        comment = re.search(rf"^  {name}: .*# (.*)$", text, re.MULTILINE)[1]
+        expected = {
+            label: printed[task, name, head, metric]
+            for label, (head, metric) in labels.items()
+            if (task, name, head, metric) in printed
+        }
+        assert dict(re.findall(rf"({'|'.join(labels)}) ([0-9.]+)", comment)) == expected
+        assert expected or comment == "not published"

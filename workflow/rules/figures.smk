@@ -109,6 +109,7 @@ rule figures_ade20k:
 rule report:
     input:
         PIPELINE.gathered("report"),
+        **PIPELINE.inputs("report"),
     output:
         page=report(
             PIPELINE.outputs("report")["page"],

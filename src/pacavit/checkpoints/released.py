@@ -16,11 +16,18 @@ def take(job: Job) -> None:
     """Find the file that the authors name for a task, variant and head, and write it as safetensors.
 
     Raises:
-        PacavitError: the file is not in the folder of released weights, cannot be read, or is of another model.
+        PacavitError: no such weights were released, the file is not in the user's folder, cannot be read, or is of
+            another model.
     """
     task = job.stage.removeprefix("released_")
     variant, head = str(job.names["variant"]), str(job.names.get("head", ""))
-    name = checkpoints(job.inputs["published"].resolve())[task, variant, head]
+    known = checkpoints(job.inputs["published"].resolve())
+    if (task, variant, head) not in known:
+        published = ", ".join(" ".join(key[1:]).strip() for key in known if key[0] == task)
+        raise PacavitError(
+            f"{f'{variant} {head}'.strip()}: no weights of it were released for {task}; there are {published or 'none'}"
+        )
+    name = known[task, variant, head]
     path = Path(job.params.data.released.directory) / name
     if not path.is_file():
         raise PacavitError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -51,20 +52,20 @@ def tabulate(task: str, claims: Sequence[Claim], results: Results) -> pd.DataFra
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown, with mean ± standard deviation in one column."""
-    lines = ["| variant | head | metric | published | measured | seeds |", "|---|---|---|---:|---:|---:|"]
-    for row in table.itertuples():
-        deviation = "" if pd.isna(row.deviation) else f" ± {row.deviation:.2f}"
-        cells = [
-            row.variant,
-            row.head,
-            row.metric,
-            row.published,
-            f"{row.mean:.2f}{deviation}",
-            str(row.seeds),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    """Return a line a model and a column a metric: mean ± standard deviation, and the published value in brackets."""
+    metrics = list(dict.fromkeys(table.metric))
+    lines = [f"| model | {' | '.join([*metrics, 'seeds'])} |", "|---|" + "---:|" * (len(metrics) + 1)]
+    for (variant, head), rows in table.groupby(["variant", "head"], sort=False):
+        cells = {row.metric: _cell(row) for row in rows.itertuples()}
+        shown = [cells.get(metric, "") for metric in metrics]
+        lines.append(f"| {f'{variant} {head}'.strip()} | {' | '.join([*shown, str(rows.seeds.max())])} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(row: Any) -> str:
+    deviation = "" if pd.isna(row.deviation) else f" ± {row.deviation:.2f}"
+    published = f" ({row.published})" if row.published else ""
+    return f"{row.mean:.2f}{deviation}{published}"
 
 
 def _row(key: tuple[str, str, str], metric: str, measured: Measured, published: str) -> dict[str, object]:

@@ -1,0 +1,46 @@
+"""Parts of the targets, asked for by name as a user types them."""
+
+import re
+
+
+def planned(checkout, *arguments: str) -> dict[str, int]:
+    """Return how many jobs of each rule a dry run lists."""
+    printed = checkout.run("snakemake", "-n", *arguments)
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+
+
+def test_one_task_runs_what_leads_to_it_and_leaves_the_rest(unbuilt):
+    jobs = {job.partition("@")[0] for job in unbuilt.snakemake("only_imagenet")}
+    assert jobs == {
+        *("archives_imagenet", "prepare_imagenet", "pretrain", "evaluate_imagenet", "figures_imagenet"),
+    }
+    assert {job.partition("@")[0] for job in unbuilt.snakemake("all")} > {
+        "coco",
+        "ade20k",
+        "claims",
+        "report",
+    }
+    assert not unbuilt.would_run()
+
+
+def test_one_variant_is_one_variant(unbuilt):
+    assert planned(unbuilt, "second")["pretrain"] == 1
+    assert planned(unbuilt, "main")["pretrain"] == 2
+
+
+def test_the_paper_is_thirteen_variants_and_three_upernets(unbuilt):
+    jobs = planned(unbuilt, "--config", "scale=paper")
+    assert (jobs["pretrain"], jobs["coco"], jobs["ade20k"], jobs["report"]) == (13, 13, 16, 1)
+    main = planned(unbuilt, "main", "--config", "scale=paper")
+    assert (main["pretrain"], main["coco"], main["ade20k"]) == (3, 3, 6)
+    assert planned(unbuilt, "ablations", "--config", "scale=paper")["pretrain"] == 10
+    released = planned(unbuilt, "evaluate_released", "--config", "scale=paper")
+    assert released["evaluate_released_imagenet"] == 11
+    assert "pretrain" not in released
+
+
+def test_a_group_with_a_name_that_is_taken_is_one_line(unbuilt):
+    unbuilt.edit("targets", "main:", "coco:")
+    printed = unbuilt.run("snakemake", "-n", check=False)
+    assert "params/mini/targets.yaml: groups.coco: is the name of a stage" in printed
+    assert "Traceback" not in printed
