@@ -164,6 +164,57 @@ def report(scale: str) -> None:
 
 
 @cli.command()
+@scale_option
+def costs(scale: str) -> None:
+    """Write what the paper's targets take into the README; `plan` prints it for any target."""
+    _run("costs", scale)
+
+
+target_argument = click.argument("target", default="all")
+
+
+@cli.command()
+@target_argument
+@click.option("--scale", default="paper", show_default=True, help="Folder under params/.")
+@click.option("--gpus", type=click.IntRange(1), help="How many.  [default: params/<scale>/plan.yaml]")
+@click.option("--gpu", metavar="TYPE", help="One of the processors of params/<scale>/plan.yaml.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(target: str, scale: str, gpus: int | None, gpu: str | None, as_json: bool) -> None:
+    """Estimate jobs, GPU hours, time, memory and disk of TARGET: all, main, one task or one variant."""
+    import json
+
+    from pacavit.planning import table
+
+    found = table.plan_for(scale, target, gpu, gpus)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo(
+            f"{table.headline(found)}\n\n{table.as_markdown(found)}\n\nTime from:\n{table.sources(found)}"
+        )
+
+
+@cli.command()
+@target_argument
+@scale_option
+@click.option("--profile", help="Of Snakemake: slurm looks for a cluster instead of GPUs here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def preflight(target: str, scale: str, profile: str | None, as_json: bool) -> None:
+    """Check parameters, data, disk, GPUs or Slurm, MLflow and Git for TARGET; exit code 1 if one must be mended."""
+    import json
+
+    from pacavit.planning.preflight import check
+
+    findings = check(scale, target, profile)
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:5} {finding.name:10} {finding.text}")
+    sys.exit(1 if any(finding.state == "mend" for finding in findings) else 0)
+
+
+@cli.command()
 def sync() -> None:
     """Hand to MLflow what it missed while it was away."""
     from pacavit.tracking.replay import shown_uri, sync_all

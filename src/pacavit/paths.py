@@ -47,6 +47,7 @@ ADE20K_FIGURE = "reports/{scale}/figures/ade20k/{variant}/{head}/seed{seed}/{fig
 PUBLISHED = "claims/published.csv"
 COMPLEXITY = "reports/{scale}/claims/complexity.json"
 TABLE = "reports/{scale}/tables/{dataset}.{form}"
+COSTS = "reports/{scale}/claims/costs.json"
 LEDGER = "reports/{scale}/claims/ledger.csv"
 
 REPORT = "reports/index.html"

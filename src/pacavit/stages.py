@@ -155,6 +155,16 @@ def _released(dataset: str, metrics: str, predictions: str, *recipe: str) -> tup
     )
 
 
+#: Keys of the page ``plan``.
+_PLAN = (
+    "processors",
+    "utilisation",
+    "processor",
+    "count",
+    "cores",
+    "prepare_images_per_s",
+    "worker_gigabytes",
+)
 _EVALUATIONS = tuple(f"evaluate_{dataset}" for dataset in DATASETS)
 _FIGURES = tuple(f"figures_{dataset}" for dataset in DATASETS)
 
@@ -277,6 +287,23 @@ _STAGES = [
         params=("paper/coco:recipe.detector", "paper/ade20k:heads", "paper/ade20k:variants"),
     ),
     Stage(
+        name="costs",
+        wildcards=(),
+        command="costs",
+        function="pacavit.planning.stage:write",
+        inputs={"complexity": paths.COMPLEXITY},
+        outputs={"costs": paths.COSTS},
+        params=(
+            "paper/pretrain:recipe",
+            "paper/coco:recipe",
+            "paper/ade20k:recipe",
+            "paper/ade20k:heads",
+            "paper/ade20k:variants",
+            *(f"paper/targets:{key}" for key in ("variants", "heads", "seeds", "only", "groups")),
+            *(f"paper/plan:{key}" for key in _PLAN),
+        ),
+    ),
+    Stage(
         name="claims",
         wildcards=(),
         command="claims",
@@ -301,7 +328,7 @@ _STAGES = [
         inputs={"ledger": paths.LEDGER},
         outputs={"page": paths.REPORT},
         params=("figures:report",),
-        gathers=("pretrain", "coco", "ade20k", *_EVALUATIONS, *_FIGURES, "complexity", "claims"),
+        gathers=("pretrain", "coco", "ade20k", *_EVALUATIONS, *_FIGURES, "complexity", "costs", "claims"),
     ),
 ]
 

@@ -12,7 +12,6 @@ from pacavit.claims.ledger import (
     judge_all,
     read,
     summary,
-    update_readme,
     write,
 )
 from pacavit.claims.published import Claim
@@ -171,24 +170,6 @@ def test_the_summary_counts_every_verdict():
     assert list(table) == ["PaCa-ViT: accuracy", "PaCa-ViT: parameters", "all"]
     assert table["all"] == {**dict.fromkeys(VERDICTS, 0), "reproduced": 1, "needs data": 1}
     assert "| all | 1 | 0 | 0 | 0 | 1 | 2 |" in as_markdown(table, "mini")
-
-
-def test_the_readme_is_renewed_between_its_marks_and_only_there(tmp_path):
-    readme = tmp_path / "README.md"
-    marks = "<!-- written by `pacavit claims` -->", "<!-- end of what `pacavit claims` writes -->"
-    readme.write_text(f"# Title\n\n{marks[0]}\nold\n{marks[1]}\n\nEnd.\n")
-    assert update_readme(readme, "new")
-    assert readme.read_text() == f"# Title\n\n{marks[0]}\nnew\n{marks[1]}\n\nEnd.\n"
-    assert not update_readme(readme, "new")
-
-
-@pytest.mark.parametrize("text", ["# No marks\n", "<!-- written by `pacavit claims` -->\nno end\n"])
-def test_a_readme_without_both_marks_is_left_alone(tmp_path, text):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    assert not update_readme(readme, "new")
-    assert readme.read_text() == text
-    assert not update_readme(tmp_path / "none.md", "new")
 
 
 class Job:

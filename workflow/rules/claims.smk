@@ -19,6 +19,24 @@ rule complexity:
         PIPELINE.command("complexity")
 
 
+rule costs:
+    input:
+        **PIPELINE.inputs("costs"),
+    output:
+        **PIPELINE.outputs("costs"),
+    log:
+        PIPELINE.log("costs"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        values=PIPELINE.values("costs"),
+    shell:
+        PIPELINE.command("costs")
+
+
 rule claims:
     input:
         PIPELINE.gathered("claims"),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pacavit import paths
+from pacavit import paths, readme
 from pacavit.claims import published, results, statements, tables
 from pacavit.claims.complexity import SIZES, Counted, counted_by
 from pacavit.claims.published import COUNTS, Claim
@@ -25,9 +25,6 @@ from pacavit.training.progress import report
 
 Verdict = Literal["reproduced", "within tolerance", "differs", "misprint", "needs data"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "within tolerance", "differs", "misprint", "needs data")
-
-README = Path("README.md")
-_BEGIN, _END = "<!-- written by `pacavit claims` -->", "<!-- end of what `pacavit claims` writes -->"
 
 _UNITS = {"M": 1e6, "G": 1e9}
 #: Fields of an entry that are empty unless something was measured.
@@ -100,8 +97,8 @@ def write(job: Job) -> None:
     job.run.log({verdict.replace(" ", "_"): n for verdict, n in table["all"].items()}, step=0)
     job.run.artifact(job.outputs["ledger"])
     report("claims: " + ", ".join(f"{n} {verdict}" for verdict, n in table["all"].items()))
-    if update_readme(README, as_markdown(table, job.scale)):
-        report(f"claims: the table of verdicts in {README} is renewed")
+    if readme.update("pacavit claims", as_markdown(table, job.scale)):
+        report("claims: the table of verdicts in README.md is renewed")
 
 
 def read(path: Path) -> list[Entry]:
@@ -186,21 +183,6 @@ def as_markdown(table: Mapping[str, Mapping[Verdict, int]], scale: str) -> str:
         cells = [str(numbers[verdict]) for verdict in VERDICTS] + [str(sum(numbers.values()))]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def update_readme(path: Path, text: str) -> bool:
-    """Put text between the marks of a README; return whether that changed it. One without marks stays as it is."""
-    if not path.is_file():
-        return False
-    before = path.read_text()
-    head, begin, rest = before.partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
-    after = f"{head}{begin}\n{text}\n{end}{tail}"
-    if not end or after == before:
-        return False
-    with atomic_file(path) as temporary:
-        temporary.write_text(after)
-    return True
 
 
 def _judge_count(claim: Claim, model: Mapping[str, Any], last_places: float, commit: str) -> Entry:

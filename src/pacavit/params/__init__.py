@@ -24,6 +24,7 @@ from pacavit.params.coco import CocoPage
 from pacavit.params.data import DataPage
 from pacavit.params.evaluate import EvaluatePage
 from pacavit.params.figures import FiguresPage
+from pacavit.params.plan import PlanPage
 from pacavit.params.pretrain import PretrainPage
 from pacavit.params.targets import TargetsPage
 
@@ -46,6 +47,7 @@ class Params:
     evaluate: EvaluatePage
     claims: ClaimsPage
     figures: FiguresPage
+    plan: PlanPage
 
 
 def load(scale: str) -> Params:

@@ -1,0 +1,208 @@
+"""What each job of a target takes: processor time, memory and disk, each with where the figure comes from.
+
+A forward pass takes two FLOPs a multiply-add, and a training step as much as three: the backward pass is twice it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pacavit import params, paths, stages
+from pacavit.data.registry import DATASETS
+from pacavit.params.plan import Processor
+
+_GIGABYTE = 1e9
+#: Parameter, gradient and AdamW's two moments, in fp32.
+_TRAINING_BYTES = 16
+#: Training states that are kept, of parameters and two moments; a pretraining also keeps its best weights.
+_STATES, _STATE_BYTES, _BEST_BYTES = 2, 12, 4
+_TRAININGS = ("pretrain", "coco", "ade20k")
+#: ADE20K is validated with the short side at the crop's size: 4:3 images on average.
+_ADE20K_ASPECT = 4 / 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one job takes.
+
+    Attributes:
+        stage, names: which job.
+        processor_hours: least and most, over all its processors; zeros for a job on the CPU beside them.
+        hours: least and most by the clock, on the given processors.
+        processors: how many it uses.
+        memory: peak of one processor, GB, least and most.
+        host_memory: GB.
+        disk: GB that it leaves, training states included.
+        source: where the time comes from.
+    """
+
+    stage: str
+    names: Mapping[str, str | int]
+    processor_hours: tuple[float, float]
+    hours: tuple[float, float]
+    processors: int
+    memory: tuple[float, float]
+    host_memory: float
+    disk: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the plan is for."""
+
+    name: str
+    processor: Processor
+    count: int
+
+
+def costs(scale: str, target: str, machine: Machine) -> list[Cost]:
+    """Return the cost of every job of a target, in the order of the stages.
+
+    Raises:
+        PacavitError: no such target, or a parameter is wrong.
+    """
+    given = params.load(scale)
+    return [_cost(scale, given, stage, names, machine) for stage, names in stages.jobs(given.targets, target)]
+
+
+def _cost(scale: str, given: params.Params, stage: str, names: stages.Names, machine: Machine) -> Cost:
+    if stage.startswith(("archives_", "prepare_")):
+        return data_cost(given, stage, names)
+    task = {"pretrain": "imagenet"}.get(stage, stage.rpartition("_")[2])
+    if stage in _TRAININGS:
+        return _training_cost(scale, given, stage, names, machine)
+    if stage.startswith("evaluate_"):
+        model = model_costs(scale, task, str(names["variant"]), str(names.get("head", "")))
+        images = images_of(given, task)["val"]
+        flops = 2 * model["multiply_adds"] * images * (_ADE20K_ASPECT if task == "ade20k" else 1)
+        source = f"{model['multiply_adds'] / 1e9:.1f} G multiply-adds × 2 × {images:,} images"
+        used = 1 if task == "imagenet" else machine.count
+        return _on_processors(given, stage, names, task, flops, used, machine, source, (0.0, 0.0), 0.0)
+    return Cost(stage, names, (0.0, 0.0), (0.01, 0.03), 0, (0.0, 0.0), 2.0, 0.01, "assumed: minutes")
+
+
+def data_cost(given: params.Params, stage: str, names: stages.Names) -> Cost:
+    """Return the cost of providing or preparing a data set."""
+    step, dataset = stage.split("_")
+    size = sum(file.size or _GIGABYTE for file in DATASETS[dataset].files.values()) / _GIGABYTE
+    images = sum(images_of(given, dataset).values())
+    if getattr(given.data, dataset).archives.kind == "digits":
+        size = images * 1e-5  # some 10 kB a picture
+    if step == "archives":
+        return Cost(
+            stage, names, (0.0, 0.0), (0.0, 0.05), 0, (0.0, 0.0), 0.3, size, "registry: official sizes"
+        )
+    hours = images / given.plan.prepare_images_per_s / 3600
+    source = f"{images:,} images at {given.plan.prepare_images_per_s:.0f}/s and core, {given.plan.cores} cores to one"
+    return Cost(stage, names, (0.0, 0.0), (hours / given.plan.cores, hours), 0, (0.0, 0.0), 1.0, size, source)
+
+
+def _training_cost(
+    scale: str, given: params.Params, stage: str, names: stages.Names, machine: Machine
+) -> Cost:
+    task = "imagenet" if stage == "pretrain" else stage
+    recipe = getattr(given, stage).recipe
+    model = model_costs(scale, task, str(names["variant"]), str(names.get("head", "")))
+    images, validations = _images_and_validations(given, stage)
+    validated = validations * images_of(given, task)["val"] * (_ADE20K_ASPECT if stage == "ade20k" else 1)
+    flops = 2 * model["multiply_adds"] * (3 * images + validated)
+    step = f"{model['multiply_adds'] / 1e9:.1f} G multiply-adds × 2"
+    source = f"{step} × (3 × {images:,} images + {validated:,.0f} validated)"
+    used = min(machine.count, recipe.global_batch // recipe.micro_batch)
+    fixed = model["parameters"] * _TRAINING_BYTES / _GIGABYTE
+    activations = model["activations"] * recipe.micro_batch / _GIGABYTE
+    state = _STATE_BYTES + (_BEST_BYTES if stage == "pretrain" else 0)
+    disk = model["parameters"] * (4 + _STATES * state) / _GIGABYTE
+    memory = (fixed + activations / 2, fixed + activations)
+    return _on_processors(given, stage, names, task, flops, used, machine, source, memory, disk)
+
+
+def _on_processors(
+    given: params.Params,
+    stage: str,
+    names: stages.Names,
+    task: str,
+    flops: float,
+    used: int,
+    machine: Machine,
+    source: str,
+    memory: tuple[float, float],
+    disk: float,
+) -> Cost:
+    low, high = getattr(given.plan.utilisation, task)
+    peak = machine.processor.tflops * 1e12 * 3600
+    total = (flops / (peak * high), flops / (peak * low))
+    workers = getattr(given, stage).recipe.workers if stage in _TRAININGS else 4
+    return Cost(
+        stage,
+        names,
+        processor_hours=total,
+        hours=(total[0] / used, total[1] / used),
+        processors=used,
+        memory=memory,
+        host_memory=used * (2.0 + workers * given.plan.worker_gigabytes),
+        disk=disk,
+        source=f"{source}, at {low:g} to {high:g} of {machine.processor.tflops:g} TFLOP/s",
+    )
+
+
+def images_of(given: params.Params, dataset: str) -> dict[str, int]:
+    """Return the number of images of each split: the miniature's own, or the official ones."""
+    archives = getattr(given.data, dataset).archives
+    if archives.kind == "digits":
+        return {"train": archives.train_images, "val": archives.val_images}
+    return dict(DATASETS[dataset].counts)
+
+
+def _images_and_validations(given: params.Params, stage: str) -> tuple[int, int]:
+    recipe = getattr(given, stage).recipe
+    if stage == "ade20k":
+        return recipe.updates * recipe.global_batch, -(-recipe.updates // recipe.validate_updates)
+    dataset = "imagenet" if stage == "pretrain" else stage
+    batches = max(1, images_of(given, dataset)["train"] // recipe.global_batch)
+    every = 1 if stage == "pretrain" else recipe.validate_epochs
+    return recipe.epochs * batches * recipe.global_batch, -(-recipe.epochs // every)
+
+
+@cache
+def model_costs(scale: str, task: str, variant: str, head: str) -> dict[str, float]:
+    """Return parameters, multiply-adds of an image, and bytes of activations of one image in training, in fp32.
+
+    Counted on the meta device; what the stage ``complexity`` counted already is taken from there.
+    """
+    from pacavit.claims import complexity
+    from pacavit.planning.memory import activation_bytes
+
+    given = params.load(scale)
+    size = _size(given, task)
+    counted = _counted_before().get((task, variant, head, "{}x{}".format(*size)))
+    if counted is None:
+        counted = complexity.measure(complexity.Counted(task, variant, head, size), given)
+    return {
+        "parameters": counted["parameters"],
+        "multiply_adds": counted["multiply_adds"],
+        "activations": activation_bytes(variant, size),
+    }
+
+
+@cache
+def _counted_before() -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    path = paths.path(paths.COMPLEXITY, scale=params.DEFAULT_SCALE)
+    models = json.loads(Path(path).read_text())["models"] if path.exists() else []
+    return {(m["task"], m["variant"], m["head"], m["input"]): m for m in models}
+
+
+def _size(given: params.Params, task: str) -> tuple[int, int]:
+    """Return height and width of an image in training, the largest for COCO, at which the papers count."""
+    if task == "imagenet":
+        return given.pretrain.recipe.image_size, given.pretrain.recipe.image_size
+    if task == "coco":
+        side = given.coco.recipe.test_side
+        return side, side * 8 // 5
+    return given.ade20k.recipe.crop, given.ade20k.recipe.crop

@@ -1,0 +1,182 @@
+"""What this machine lacks for a target, told in seconds, before anything is spent. Nothing is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pacavit import params, paths, stages
+from pacavit.data.registry import DATASETS
+from pacavit.errors import PacavitError
+from pacavit.planning.costs import data_cost
+from pacavit.tracking import git_commit
+
+State = Literal["ok", "note", "mend"]
+#: GB that weights and training states of one training take at most; `pacavit plan` counts them.
+_TRAINING_DISK = 2.0
+#: Seconds that a server may take to answer.
+_PATIENCE = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: ``ok``; ``note``, which a run survives; or ``mend``, with what to do."""
+
+    state: State
+    name: str
+    text: str
+
+
+def check(scale: str, target: str, profile: str | None = None) -> list[Finding]:
+    """Return what each check found; without valid parameters there are no others.
+
+    Args:
+        scale: folder below ``params/``.
+        target: as of :func:`pacavit.stages.jobs`.
+        profile: of Snakemake; one other than None looks for Slurm instead of GPUs.
+    """
+    try:
+        given = params.load(scale)
+        jobs = stages.jobs(given.targets, target)
+    except PacavitError as error:
+        return [Finding("mend", "parameters", str(error))]
+    found = [Finding("ok", "parameters", f"params/{scale}: {len(jobs)} jobs for {target}")]
+    wanted = {stage for stage, _ in jobs}
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _archives(scale, given, wanted),
+        lambda: _disk(scale, given, jobs),
+        lambda: _slurm() if profile else _gpus(scale),
+        _mlflow,
+        _git,
+    ]
+    return [*found, *(finding for each in checks for finding in each())]
+
+
+def _archives(scale: str, given: params.Params, wanted: set[str]) -> Iterator[Finding]:
+    for dataset, info in DATASETS.items():
+        if f"archives_{dataset}" not in wanted:
+            continue
+        source = getattr(given.data, dataset).archives
+        if paths.path(paths.PREPARED, scale=scale, dataset=dataset).is_dir():
+            yield Finding("ok", dataset, "prepared already")
+        elif source.kind == "own":
+            yield _own(scale, dataset, Path(source.directory), source.verify)
+        elif (
+            source.kind == "download"
+            and any(f.url is None for f in info.files.values())
+            and not source.mirror
+        ):
+            yield Finding("mend", dataset, f"asks for an account: {info.home}; fetch it, and set kind: own")
+        else:
+            yield Finding("ok", dataset, f"starts from {source.kind}")
+
+
+def _own(scale: str, dataset: str, folder: Path, verify: str) -> Finding:
+    for file in DATASETS[dataset].files.values():
+        path = folder / file.name
+        if not path.is_file():
+            return Finding(
+                "mend", dataset, f"{path} is missing; fetch it, or set directory in params/{scale}/data.yaml"
+            )
+        if verify != "nothing" and file.size is not None and path.stat().st_size != file.size:
+            return Finding(
+                "mend",
+                dataset,
+                f"{path} has {path.stat().st_size:,} bytes, not {file.size:,}; fetch it again",
+            )
+    return Finding("ok", dataset, f"all archives are in {folder}")
+
+
+def _disk(scale: str, given: params.Params, jobs: list[tuple[str, stages.Names]]) -> Iterator[Finding]:
+    data = sum(
+        data_cost(given, stage, names).disk
+        for stage, names in jobs
+        if stage.startswith(("archives_", "prepare_"))
+        and not all(Path(path).exists() for path in stages.written(stage, scale, names))
+    )
+    trainings = sum(_TRAINING_DISK for stage, _ in jobs if stage in ("pretrain", "coco", "ade20k"))
+    for name, needed in (("data", data), ("checkpoints", trainings / 2), ("work", trainings / 2)):
+        existing = Path(name) if Path(name).exists() else Path()
+        free = shutil.disk_usage(existing).free / 1e9
+        text = f"{name}/ needs up to {needed:,.1f} GB, and {free:,.0f} GB are free"
+        if free < needed:
+            yield Finding("mend", "disk", f"{text}; free space, or let {name}/ be a link to a larger disk")
+        else:
+            yield Finding("ok", "disk", text)
+
+
+def _gpus(scale: str) -> Iterator[Finding]:
+    import torch
+
+    count = torch.cuda.device_count()
+    if count:
+        names = {torch.cuda.get_device_name(i) for i in range(count)}
+        yield Finding("ok", "gpus", f"{count} × {', '.join(sorted(names))}, torch {torch.__version__}")
+    elif scale == params.DEFAULT_SCALE:
+        yield Finding("ok", "gpus", "none, and the miniature needs none")
+    elif shutil.which("nvidia-smi"):
+        yield Finding(
+            "mend",
+            "gpus",
+            f"there is a driver, but torch {torch.__version__} sees no GPU; install torch's CUDA build",
+        )
+    else:
+        yield Finding("mend", "gpus", "none here; use a machine with GPUs, or a cluster with --profile slurm")
+
+
+def _slurm() -> Iterator[Finding]:
+    missing = [name for name in ("sbatch", "squeue", "sinfo") if shutil.which(name) is None]
+    if missing:
+        yield Finding(
+            "mend", "slurm", f"{', '.join(missing)} not on PATH; log in to the cluster's login node"
+        )
+        return
+    result = subprocess.run(
+        ["sinfo", "-h", "-o", "%P %G"], capture_output=True, text=True, timeout=30, check=False
+    )
+    if result.returncode:
+        yield Finding("mend", "slurm", f"sinfo fails: {result.stderr.strip()}; ask the cluster's keepers")
+        return
+    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    with_gpus = sorted({line[0].rstrip("*") for line in lines if len(line) > 1 and "gpu" in line[1]})
+    text = f"partitions with GPUs: {', '.join(with_gpus) or 'none'}"
+    yield Finding("ok" if with_gpus else "mend", "slurm", text)
+
+
+def _mlflow() -> Iterator[Finding]:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith(("http://", "https://")):
+        writable = os.access(".", os.W_OK)
+        text = "a database in this folder" if writable else "this folder cannot be written; change its rights"
+        yield Finding("ok" if writable else "mend", "mlflow", text)
+        return
+    import requests
+    from urllib3.util import parse_url
+
+    host = parse_url(uri).host  # without a password that the address may hold
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PATIENCE).raise_for_status()
+        yield Finding("ok", "mlflow", f"{host} answers")
+    except requests.RequestException as error:
+        yield Finding(
+            "note",
+            "mlflow",
+            f"{host}: {type(error).__name__}; training goes on without it, `pacavit sync` delivers later",
+        )
+
+
+def _git() -> Iterator[Finding]:
+    commit = git_commit() or ""
+    if commit.endswith("-dirty"):
+        yield Finding("note", "git", f"{commit}: commit your changes, so that each number can be traced")
+    elif len(commit) == 40:
+        yield Finding("ok", "git", commit)
+    else:
+        yield Finding("note", "git", "no commit known; numbers cannot be traced to one")
+    if not Path(".dvc").is_dir():
+        yield Finding("note", "dvc", "not set up here; data and weights are not versioned")

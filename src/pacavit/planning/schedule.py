@@ -1,0 +1,39 @@
+"""When jobs that share some processors and wait for each other are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pacavit import paths, stages
+from pacavit.planning.costs import Cost
+
+
+def wall_hours(costs: Sequence[Cost], processors: int, scale: str, which: int) -> float:
+    """Return the hours until the last job ends, if each begins once its inputs are there and processors are free.
+
+    Jobs without processors run beside the others. Of those that could begin, the first in the order of the stages does.
+
+    Args:
+        costs: the jobs of a target.
+        processors: how many there are.
+        scale: of the targets.
+        which: 0 for the least hours of each job, 1 for the most.
+    """
+    ready_at: dict[str, float] = {}
+    free = [0.0] * processors
+    end = 0.0
+    for cost in costs:
+        inputs = stages.STAGES[cost.stage].inputs.values()
+        needed = [str(paths.path(pattern, scale=scale, **cost.names)) for pattern in inputs]
+        start = max([ready_at.get(path, 0.0) for path in needed], default=0.0)
+        if cost.processors:
+            free.sort()
+            start = max(start, free[cost.processors - 1])
+            done = start + cost.hours[which]
+            free[: cost.processors] = [done] * cost.processors
+        else:
+            done = start + cost.hours[which]
+        for path in stages.written(cost.stage, scale, cost.names):
+            ready_at[path] = done
+        end = max(end, done)
+    return end
