@@ -28,6 +28,7 @@ from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
 from pacavit.stages import Job
 from pacavit.training import checkpoint
+from pacavit.training.accumulation import accumulation
 from pacavit.training.distributed import is_main, rank, world_size
 from pacavit.training.precision import autocast_type
 from pacavit.training.progress import Progress, report
@@ -78,7 +79,7 @@ def finetune(job: Job, task: FineTuning, device: torch.device) -> dict[str, torc
 
 def create_runner(job: Job, task: FineTuning, device: torch.device) -> Runner:
     """Return the runner, set to start where an earlier attempt stopped."""
-    parts = _accumulation(task)
+    parts = accumulation(job.stage, task.recipe, world_size())
     state = checkpoint.load_latest(job.work)
     start = 0 if state is None else state["step"]
     seed = int(job.names["seed"])
@@ -244,17 +245,6 @@ class StateHook(Hook):
             "count": self.count,
         }
         checkpoint.save(self.job.work, state, step)
-
-
-def _accumulation(task: FineTuning) -> int:
-    """Return how many micro-batches each process adds up for one update."""
-    together = task.recipe.micro_batch * world_size()
-    if task.recipe.global_batch % together:
-        raise PacavitError(
-            f"params: global_batch {task.recipe.global_batch} is no multiple of {world_size()} processes × micro_batch "
-            f"{task.recipe.micro_batch}; change micro_batch"
-        )
-    return task.recipe.global_batch // together
 
 
 def _optim_wrapper(task: FineTuning, device: torch.device, parts: int) -> Config:

@@ -22,6 +22,7 @@ from pacavit.models import variant_config
 from pacavit.params.pretrain import Augmentation, PretrainRecipe, PretrainVariant
 from pacavit.stages import Job
 from pacavit.training import checkpoint
+from pacavit.training.accumulation import accumulation
 from pacavit.training.distributed import is_main, mean_over_ranks, process_group, rank, world_size
 from pacavit.training.outputs import write_outputs
 from pacavit.training.precision import autocast_type
@@ -141,27 +142,12 @@ def create_mixup(augmentation: Augmentation, num_classes: int) -> Mixup:
     )
 
 
-def accumulation(recipe: PretrainRecipe, processes: int) -> int:
-    """Return how many micro-batches each process adds up for one update.
-
-    Raises:
-        PacavitError: the global batch is not a multiple of what the processes hold at once.
-    """
-    micro = recipe.micro_batch * processes
-    if recipe.global_batch % micro:
-        raise PacavitError(
-            f"params: pretrain.yaml: global_batch {recipe.global_batch} is no multiple of {processes} processes × "
-            f"micro_batch {recipe.micro_batch}; change micro_batch"
-        )
-    return recipe.global_batch // micro
-
-
 def _train(
     job: Job, recipe: PretrainRecipe, variant: PretrainVariant, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """Run the loop and return the best weights."""
     seed = int(job.names["seed"])
-    steps_per_batch = accumulation(recipe, world_size())
+    steps_per_batch = accumulation("pretrain", recipe, world_size())
     task = create_task(job, recipe, variant, device)
     model = task.trainable_module
     bare = model.module if world_size() > 1 else model
