@@ -21,6 +21,7 @@ def fresh(tmp_path_factory) -> Checkout:
     for name in (
         "Snakefile",
         "profiles",
+        "slurm",
         "workflow",
         "dvc.yaml",
         ".dvcignore",

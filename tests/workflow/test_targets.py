@@ -44,3 +44,12 @@ def test_a_group_with_a_name_that_is_taken_is_one_line(unbuilt):
     printed = unbuilt.run("snakemake", "-n", check=False)
     assert "params/mini/targets.yaml: groups.coco: is the name of a stage" in printed
     assert "Traceback" not in printed
+
+
+def test_the_slurm_profile_plans_the_paper_on_gpus(unbuilt):
+    printed = unbuilt.run("snakemake", "-n", "--profile", "slurm", "main")
+    training = re.search(r"rule pretrain:.*?resources: (.*?)$", printed, re.DOTALL | re.MULTILINE)[1]
+    assert {"gpu=8", "slurm_partition=gpu", "runtime=2880"} <= set(training.split(", "))
+    drawing = re.search(r"rule figures_coco:.*?resources: (.*?)$", printed, re.DOTALL | re.MULTILINE)[1]
+    assert "slurm_partition=cpu" in drawing.split(", ")
+    assert "gpu=" not in drawing
