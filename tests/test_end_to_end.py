@@ -134,7 +134,7 @@ def test_mlflow_has_every_stage_by_default(clone):
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 21
+    assert len(runs) == 22
     assert {run.info.status for run in runs} == {"FINISHED"}
     trained = next(run for run in runs if run.info.run_name == "pretrain@test_pacavit-0")
     assert trained.data.params["pretrain.recipe.epochs"] == "2"
