@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
+import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN
 
@@ -117,7 +118,7 @@ def test_the_rate_of_every_update_is_the_written_one(project, lr_per):
     optimizer = create_optimizer(recipe, torch.nn.Linear(2, 2))
     schedule = create_schedule(recipe, optimizer, updates)
     scale = 1 if lr_per == "epoch" else updates
-    for step in range(0, recipe.epochs * updates, 7):
+    for step in range(recipe.epochs * updates):
         pretrain._set_rate(schedule, recipe, step, updates)
         t = step // updates if lr_per == "epoch" else step
         warm, total = recipe.warmup_epochs * scale, recipe.epochs * scale
@@ -125,6 +126,23 @@ def test_the_rate_of_every_update_is_the_written_one(project, lr_per):
         if t >= warm:
             expected = recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * t / total)) / 2
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["pacavit_base_p2cconv_100_0", "pacavit_convmixer_tiny_100"])
+def test_every_parameter_has_the_written_rate_and_decay(project, variant):
+    """Vectors and biases, which are all of one dimension, are not decayed: timm's default, as published."""
+    recipe = params.load("paper").pretrain.recipe
+    with torch.device("meta"):
+        model = timm.create_model(variant, num_classes=1000)
+    optimizer = create_optimizer(recipe, model)
+    held = {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    for name, p in model.named_parameters():
+        assert held.pop(id(p)) == (1e-3, 0.05 if p.ndim > 1 else 0.0), name
+    assert not held
 
 
 def test_the_paper_page_is_what_the_optimizer_and_the_transforms_hold(project):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
+from pacavit import params
 from pacavit.openmmlab import runner
 from pacavit.training import ade20k, coco
 
@@ -42,3 +43,14 @@ def test_segmentors_warm_up_and_fall_linearly_to_nothing(create_job):
     found = rates(task)
     assert found[:15] == pytest.approx([1e-6 + i * (1 - 1e-6) / 14 for i in range(15)])
     assert found[15:] == pytest.approx([1 - i / 144 for i in range(145)], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_rate_of_each_of_the_papers_160000_updates(create_job, project):
+    recipe = params.load("paper").ade20k.recipe
+    written = {key: getattr(recipe, key) for key in ("updates", "warmup_updates", "warmup_start", "lr")}
+    found = rates(ade20k.describe(create_job("ade20k", head="upernet", **written), "BN"))
+    warm, total = 1500, 160_000
+    assert len(found) == total
+    assert found[:warm] == pytest.approx([1e-6 + i * (1 - 1e-6) / (warm - 1) for i in range(warm)])
+    assert found[warm:] == pytest.approx([1 - i / (total - warm - 1) for i in range(total - warm)], abs=1e-6)
