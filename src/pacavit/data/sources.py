@@ -28,12 +28,19 @@ def provide(job: Job) -> None:
     source = getattr(job.params.data, dataset).archives
     if source.kind == "digits":
         _maker("miniatures", dataset).draw(job.outputs, source)
+        _report_made(job, "drawn from handwritten digits")
     elif source.kind == "folder":
         _maker("folders", dataset).pack(job.outputs, source)
+        _report_made(job, "packed from your folder")
     elif source.kind == "own":
         take_own(job, dataset, source)
     else:
         download(job, dataset, source)
+
+
+def _report_made(job: Job, how: str) -> None:
+    for path in job.outputs.values():
+        report(f"{path}: {path.stat().st_size:,} bytes, {how}")
 
 
 def _maker(kind: str, dataset: str) -> Any:
