@@ -193,8 +193,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(make_job, prepared, pr
     folder = paths.path(paths.PREPARED, scale="mini", dataset=dataset)
     undisturbed = hashes(folder)
     rng = np.random.default_rng(0)
+    folder.rename(project / "undisturbed")
     for _ in range(3):
-        folder.rename(project / "undisturbed") if not (project / "undisturbed").exists() else None
         started = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
