@@ -68,19 +68,21 @@ def test_an_edit_runs_what_it_affects_and_leaves_the_other_tool_nothing(built, t
 def test_an_edit_of_the_papers_models_counts_them_again(built):
     page = built.folder / "params" / "paper" / "ade20k.yaml"
     page.write_text(page.read_text().replace("channels: 512", "channels: 256"))
-    assert built.snakemake() == {"complexity", "claims", "report"}
+    assert built.snakemake() == {"complexity", "costs", "claims", "report"}
     page.write_text(page.read_text().replace("  lr: ", "  lr: 1.5e-4 # "))
+    # A rate changes no count; the plan goes by the whole recipe.
+    assert built.snakemake() == {"costs", "report"}
     assert built.snakemake() == built.dvc_repro() == set()
 
 
 def test_everything_runs_once_and_then_nothing(built):
-    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 3
+    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 4
     assert not built.would_run()
     assert built.snakemake() == built.dvc_repro() == set()
 
 
 def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
-    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 3
+    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 4
     assert not unbuilt.would_run()
 
 
