@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -277,9 +278,10 @@ def export(file: Path, variant: str, target: Path, ema: bool, image_size: int | 
 
 
 def main() -> None:
-    """Run the command line; a :class:`PacavitError` is one line on stderr and exit code 2."""
+    """Run the command line; a :class:`PacavitError` is one line on stderr, and its exit code."""
     try:
         cli(standalone_mode=True)
     except PacavitError as error:
-        click.echo(f"pacavit: {error}", err=True)
-        sys.exit(2)
+        with suppress(BrokenPipeError):
+            click.echo(f"pacavit: {error}", err=True)
+        sys.exit(error.exit_code)

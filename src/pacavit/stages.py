@@ -33,6 +33,9 @@ ALL, RELEASED = "all", "evaluate_released"
 #: One task alone, by target; the data set's bare name is a stage's.
 TASKS = {f"only_{dataset}": dataset for dataset in DATASETS}
 
+#: How long a job waits for its work folder.
+_LOCK_SECONDS = 15
+
 #: A job's wildcards and their values.
 Names = Mapping[str, str | int]
 
@@ -514,14 +517,20 @@ def _fingerprint(
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Hold the work folder for one process group: a killed Snakemake may have left its job running."""
+    """Hold the work folder for one process group: a killed Snakemake may have left its job running.
+
+    A killed job's own loading processes hold it for some seconds more, so it is worth waiting a little.
+
+    Raises:
+        PacavitError: another process goes on holding it.
+    """
     if not is_main():
         yield
         return
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(work / "lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         raise PacavitError(f"{work}: another process is running this job; wait for it or end it") from None
     try:

@@ -86,11 +86,11 @@ class Pipeline:
         return paths.fill(paths.LOG, job=f"{stage}/{names}" if names else stage)
 
     def command(self, stage: str) -> str:
-        """Return a stage's command line, whose words are shown and kept in the log."""
+        """Return a stage's command line, whose words are shown and kept in the log, after Ctrl-C too."""
         line = paths.fill(stages.command(stage), scale=self.scale)
         for name in stages.STAGES[stage].wildcards:
             line = line.replace(f"{{{name}}}", f"{{wildcards.{name}}}")
-        return f"{line} 2>&1 | tee {{log}}"
+        return f"{line} 2>&1 | tee -i {{log}}"
 
 
 def begin(scale: str, main: bool) -> Pipeline:

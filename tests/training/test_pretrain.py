@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_images(create_job, monkeypatc
     monkeypatch.setattr(
         pretrain.SoftTargetCrossEntropy, "forward", lambda self, x, target: x.sum() * math.nan
     )
-    with pytest.raises(PacavitError, match=r"loss of update 0 is nan; its first images: n0000000\d/"):
+    with pytest.raises(PacavitError, match=r"loss of update 0 is nan; its images, first n0000000\d/"):
         pretrain.pretrain(create_job("pretrain"))
 
 

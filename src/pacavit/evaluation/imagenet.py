@@ -19,6 +19,7 @@ from pacavit.files import atomic_file
 from pacavit.params.pretrain import PretrainRecipe
 from pacavit.stages import Job
 from pacavit.training.distributed import process_group, rank, world_size
+from pacavit.training.interruption import leave_signals_to_the_training
 from pacavit.training.precision import autocast_type
 from pacavit.training.stream import seed_all
 
@@ -49,7 +50,12 @@ def validation_loader(job: Job, recipe: PretrainRecipe, batch_size: int, workers
     """Return this process's share of the validation images, in order."""
     images = Evaluated(ImageNetShards(job.inputs["data"], "val"), recipe.image_size, recipe.crop_pct)
     share = Subset(images, range(rank(), len(images), world_size()))
-    return DataLoader(share, batch_size=batch_size, num_workers=workers)
+    return DataLoader(
+        share,
+        batch_size=batch_size,
+        num_workers=workers,
+        worker_init_fn=leave_signals_to_the_training,
+    )
 
 
 def evaluate(job: Job) -> None:

@@ -6,7 +6,6 @@ final name; the loop and the hook here do neither.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pacavit.errors import PacavitError
 from pacavit.openmmlab.models import Config, scoped
@@ -29,10 +28,14 @@ from pacavit.params.coco import CocoRecipe
 from pacavit.stages import Job
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
-from pacavit.training.distributed import is_main, rank, world_size
+from pacavit.training.distributed import is_main, rank, world_size, wrapper_options
+from pacavit.training.guards import LossGuard, check_ranks_agree
+from pacavit.training.identity import check_identity
+from pacavit.training.interruption import Interruption, interrupted
+from pacavit.training.loading import Batches
 from pacavit.training.precision import autocast_type
 from pacavit.training.progress import Progress, report
-from pacavit.training.stream import PositionSampler, SampleStream, seed_step
+from pacavit.training.stream import SampleStream, seed_step
 
 #: Measures the model and returns values by name.
 Validate = Callable[[torch.nn.Module], dict[str, float]]
@@ -70,42 +73,59 @@ def finetune(job: Job, task: FineTuning, device: torch.device) -> dict[str, torc
 
     Raises:
         PacavitError: the global batch cannot be shared, or the loss is not finite.
+        TrainingInterruptedError: it was asked to end, and has saved its state.
     """
+    check_identity(job)
+    interruption = Interruption()
     with scoped(task.scope):
-        runner = create_runner(job, task, device)
-        runner.train()
+        runner = create_runner(job, task, device, interruption)
+        with interruption:
+            runner.train()
     return {key: value.detach().cpu().contiguous() for key, value in _bare(runner).state_dict().items()}
 
 
-def create_runner(job: Job, task: FineTuning, device: torch.device) -> Runner:
+def create_runner(
+    job: Job, task: FineTuning, device: torch.device, interruption: Interruption | None = None
+) -> Runner:
     """Return the runner, set to start where an earlier attempt stopped."""
     parts = accumulation(job.stage, task.recipe, world_size())
     state = checkpoint.load_latest(job.work)
     start = 0 if state is None else state["step"]
     seed = int(job.names["seed"])
-    loader = DataLoader(
+    batches = Batches(
         SampleStream(task.dataset, seed),
-        batch_size=task.recipe.micro_batch,
-        sampler=PositionSampler(task.recipe.global_batch, start, task.updates, rank(), world_size()),
-        num_workers=task.recipe.workers,
+        task.recipe,
+        start,
+        task.updates,
+        lambda index: task.dataset.get_data_info(index)["img_path"],
         collate_fn=pseudo_collate,
-        persistent_workers=task.recipe.workers > 0,
     )
     return Runner(
         model=ConfigDict(task.model),
         work_dir=str(job.work / "mmengine"),
-        train_dataloader=loader,
+        train_dataloader=batches.loader,
         train_cfg={
             "type": "ExactLoop",
             "max_iters": task.updates,
             "seed": seed,
             "parts": parts,
             "state": state,
+            "batches": batches,
+            "guard": LossGuard(job, device, batches.names),
         },
         optim_wrapper=_optim_wrapper(task, device, parts),
         param_scheduler=[*_warmup(task), task.decay],
         default_hooks={"timer": None, "logger": None, "checkpoint": None, "sampler_seed": None},
-        custom_hooks=[{"type": "StateHook", "job": job, "task": task, "priority": "LOWEST"}],
+        custom_hooks=[
+            {
+                "type": "StateHook",
+                "job": job,
+                "task": task,
+                "device": device,
+                "interruption": interruption or Interruption(),
+                "priority": "LOWEST",
+            }
+        ],
         launcher="pytorch" if world_size() > 1 else "none",
         cfg={"model_wrapper_cfg": _wrapper(device)} if world_size() > 1 else None,
         log_level="ERROR",
@@ -123,13 +143,17 @@ class ExactLoop(IterBasedTrainLoop):
     def __init__(
         self,
         runner: Runner,
-        dataloader: DataLoader,
+        dataloader: Any,
         max_iters: int,
         seed: int,
         parts: int,
         state: dict | None,
+        batches: Batches,
+        guard: LossGuard,
     ) -> None:
         super().__init__(runner, dataloader, max_iters)
+        self.batches = batches
+        self.guard = guard
         self.seed = seed
         self.parts = parts
         self.state = state
@@ -144,27 +168,27 @@ class ExactLoop(IterBasedTrainLoop):
             self.runner.model, self._iter * self.parts, self._max_iters * self.parts
         )
         self.runner.call_hook("before_train_epoch")
-        batches = iter(self.dataloader)
         self.runner.model.train()
-        while self._iter < self._max_iters:
-            self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=None)
-            losses: dict[str, float] = defaultdict(float)
-            for part in range(self.parts):
-                batch = next(batches)
-                seed_step(self.seed, self._iter * self.parts + part, rank())
-                outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
-                for name, value in outputs.items():
-                    losses[name] += float(value.detach()) / self.parts
-            if not math.isfinite(losses["loss"]):
-                raise PacavitError(
-                    f"the loss of update {self._iter} is {losses['loss']}; lower lr or clip_grad"
-                )
-            self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=None, outputs=losses)
-            self._iter += 1
+        with self.batches:
+            while self._iter < self._max_iters:
+                self._update()
         self._epoch += 1
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _update(self) -> None:
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=None)
+        losses: dict[str, float] = defaultdict(float)
+        for part in range(self.parts):
+            batch = next(self.batches)
+            seed_step(self.seed, self._iter * self.parts + part, rank())
+            outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            for name, value in outputs.items():
+                losses[name] += float(value.detach()) / self.parts
+        self.guard.check(self._iter, losses["loss"])
+        self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=None, outputs=losses)
+        self._iter += 1
 
     def _restore(self, state: dict[str, Any]) -> None:
         _bare(self.runner).load_state_dict(state["model"])
@@ -176,11 +200,13 @@ class ExactLoop(IterBasedTrainLoop):
 
 @HOOKS.register_module()
 class StateHook(Hook):
-    """Logs, validates, saves the state, and shows progress."""
+    """Logs, validates, saves the state, ends the training when that is asked for, and shows progress."""
 
-    def __init__(self, job: Job, task: FineTuning) -> None:
+    def __init__(self, job: Job, task: FineTuning, device: torch.device, interruption: Interruption) -> None:
         self.job = job
         self.task = task
+        self.device = device
+        self.interruption = interruption
         self.sums: dict[str, float] = defaultdict(float)
         self.count = 0
 
@@ -194,6 +220,11 @@ class StateHook(Hook):
         label = f"{self.job.stage} {self.job.names['variant']}"
         self.progress = Progress(label, self.task.updates, self.task.recipe.global_batch, start)
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Validate, if the last attempt has saved its state for that."""
+        if runner.iter > 0 and self._validates(runner.iter):
+            self._validate(runner, runner.iter)
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any, outputs: dict[str, float]
     ) -> None:
@@ -202,16 +233,23 @@ class StateHook(Hook):
         for name, value in outputs.items():
             self.sums[name] += value
         self.count += 1
-        last = step == self.task.updates
-        if step % self.task.recipe.log_updates == 0 or last:
+        if step % self.task.recipe.log_updates == 0 or step == self.task.updates:
             self._log(runner, step)
-        if step % self.task.validate_updates == 0 or last:
-            self._validate(runner, step)
-        if step % self.task.recipe.checkpoint_updates == 0 or last:
+        validates = self._validates(step)
+        reason = self.interruption.reason(self.device)
+        # Before a validation, so that one that is cut short costs nothing else.
+        if reason or validates or step % self.task.recipe.checkpoint_updates == 0:
             self._save(runner, step)
+        if reason:
+            raise interrupted(self.job.stage, step, reason)
+        if validates:
+            self._validate(runner, step)
 
     def after_train(self, runner: Runner) -> None:
         self.progress.__exit__(None, None, None)
+
+    def _validates(self, step: int) -> bool:
+        return step % self.task.validate_updates == 0 or step == self.task.updates
 
     def _log(self, runner: Runner, step: int) -> None:
         rate = runner.optim_wrapper.get_lr()["lr"][0]
@@ -234,6 +272,7 @@ class StateHook(Hook):
         report(f"{self.job.stage}: update {step}/{self.task.updates}  {shown}")
 
     def _save(self, runner: Runner, step: int) -> None:
+        check_ranks_agree(_bare(runner).parameters(), step, self.device)
         if not is_main():
             return
         state = {
@@ -295,7 +334,7 @@ def _wrapper(device: torch.device) -> Config:
     """Return the wrapper for several processes; mmengine's default takes a GPU for granted."""
     return {
         "type": "MMDistributedDataParallel",
-        "device_ids": [device.index] if device.type == "cuda" else None,
+        **wrapper_options(device),
         "broadcast_buffers": False,
     }
 

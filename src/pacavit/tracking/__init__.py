@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pacavit.errors import PacavitError
+from pacavit.errors import PacavitError, TrainingInterruptedError
 from pacavit.files import content_hash, write_json
 from pacavit.training.distributed import is_main
 
@@ -118,7 +118,7 @@ def start_run(
         yield run
         status = "FINISHED"
     except BaseException as caught:
-        status = "KILLED" if isinstance(caught, KeyboardInterrupt) else "FAILED"
+        status = "KILLED" if isinstance(caught, (KeyboardInterrupt, TrainingInterruptedError)) else "FAILED"
         error = f"{type(caught).__name__}: {caught}"
         raise
     finally:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import subprocess
+import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pacavit.errors import PacavitError
+from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError
 
 if TYPE_CHECKING:
     import torch
 
 #: Forces the number of processes, on a machine without GPUs too.
 PROCESSES = "PACAVIT_PROCESSES"
+#: Seconds that processes wait for one another before they count as lost.
+PATIENCE = "PACAVIT_RANK_TIMEOUT"
+
+# The process that started this one.
+_LAUNCHER = "PACAVIT_LAUNCHER"
+# What it passes on to its processes, and how long they have for it: an update, and perhaps a validation.
+_SIGNALS, _GRACE_SECONDS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"), 600
 
 
 def rank() -> int:
@@ -54,23 +64,42 @@ def launch(arguments: Sequence[str]) -> int | None:
         PacavitError: :data:`PROCESSES` is not a positive number.
     """
     if "RANK" in os.environ:
+        _end_with_the_launcher()
         return None
     processes = _processes()
     if processes == 1:
         return None
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-    ]
-    return subprocess.run([*torchrun, "-m", "pacavit", *arguments], check=False).returncode
+    return _torchrun(["--standalone", f"--nproc-per-node={processes}", "-m", "pacavit", *arguments])
+
+
+def _torchrun(command_line: Sequence[str]) -> int:
+    """Do in this process what ``torchrun`` does, and return the exit code of the process that failed first.
+
+    ``torchrun`` itself gives 1 whatever the processes gave.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ |= {"TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(_SIGNALS), _LAUNCHER: str(os.getpid())}
+    options = ["--shutdown-timeout", str(_GRACE_SECONDS), *command_line]
+    try:
+        run.run(run.parse_args(options))
+    except SignalException as ended:
+        return INTERRUPT_EXIT if ended.sigval == signal.SIGINT else REQUEUE_EXIT
+    except ChildFailedError as failed:
+        code = failed.get_first_failure()[1].exitcode
+        return code if code > 0 else 128 - code
+    return 0
 
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """Join the other processes, if any, and give this one's device."""
+    """Join the other processes, if any, and give this one's device.
+
+    Raises:
+        PacavitError: another process is lost or does not answer, or :data:`PATIENCE` is not a number.
+    """
     import torch
     from torch import distributed
 
@@ -82,11 +111,53 @@ def process_group() -> Iterator[torch.device]:
     if world_size() == 1:
         yield device
         return
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    patience = _patience()
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=patience))
     try:
         yield device
+    except RuntimeError as error:
+        raise _explained(error, patience) from error
     finally:
         distributed.destroy_process_group()
+
+
+def wrapper_options(device: torch.device) -> dict[str, Any]:
+    """Return what torch's wrapper of a model that several processes train is given.
+
+    It would sort gradients into new groups after its first backward pass, and with more than two processes the place in
+    a group decides the order in which a gradient is summed: a training that goes on would differ from one that was
+    never interrupted, in its last bits. Looking for unused parameters, of which there are none, keeps the first groups.
+    """
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    return {
+        "device_ids": [device.index] if device.type == "cuda" else None,
+        "find_unused_parameters": True,
+    }
+
+
+def highest(value: float, device: torch.device) -> float:
+    """Return the largest of a number over all processes, which all have to call this."""
+    import torch
+    from torch import distributed
+
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return float(found)
+
+
+def every(value: int, device: torch.device) -> list[int]:
+    """Return a 64-bit number of each process, by rank; all have to call this."""
+    import torch
+    from torch import distributed
+
+    if world_size() == 1:
+        return [value]
+    own = torch.tensor(value, dtype=torch.int64, device=device)
+    found = [torch.zeros_like(own) for _ in range(world_size())]
+    distributed.all_gather(found, own)
+    return [int(each) for each in found]
 
 
 def mean_over_ranks(value: float, device: torch.device) -> float:
@@ -110,3 +181,41 @@ def _processes() -> int:
     if not asked.isdecimal() or int(asked) < 1:
         raise PacavitError(f"{PROCESSES}={asked}: expected a number of processes, 1 or more")
     return int(asked)
+
+
+def _patience() -> float:
+    given = os.environ.get(PATIENCE, "1800")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise PacavitError(f"{PATIENCE}={given}: expected a number of seconds above 0")
+    return seconds
+
+
+def _end_with_the_launcher() -> None:
+    """Let the kernel end this process when its launcher is killed, or end it if that has happened; for Linux alone."""
+    launcher = os.environ.get(_LAUNCHER)
+    if launcher is None:
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(launcher):
+        sys.exit("the process that started this one has ended")
+
+
+def _explained(error: RuntimeError, patience: float) -> Exception:
+    """Turn what a backend says of another process into one line; leave other errors as they are."""
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    if "timed out waiting" in lower or "watchdog" in lower:
+        fault = f"another process of the training has not answered for {patience:g} seconds ({PATIENCE})"
+    elif "closed by peer" in lower or "connection reset" in lower or "broken pipe" in lower:
+        fault = "another process of the training has ended"
+    else:
+        return error
+    return PacavitError(
+        f"rank {rank()}: {fault}; see its own lines in the log. The same command goes on from the last state "
+        f"({text[:200]})"
+    )

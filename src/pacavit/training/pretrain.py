@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +12,7 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.task import ClassificationTask
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pacavit.data.imagenet import ImageNetShards
 from pacavit.errors import PacavitError
@@ -23,11 +22,15 @@ from pacavit.params.pretrain import Augmentation, PretrainRecipe, PretrainVarian
 from pacavit.stages import Job
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
-from pacavit.training.distributed import is_main, mean_over_ranks, process_group, rank, world_size
+from pacavit.training.distributed import is_main, process_group, rank, world_size, wrapper_options
+from pacavit.training.guards import LossGuard, check_ranks_agree
+from pacavit.training.identity import check_identity
+from pacavit.training.interruption import Interruption, interrupted
+from pacavit.training.loading import Batches
 from pacavit.training.outputs import write_outputs
 from pacavit.training.precision import autocast_type
 from pacavit.training.progress import Progress, report
-from pacavit.training.stream import PositionSampler, SampleStream, seed_all, seed_step
+from pacavit.training.stream import SampleStream, seed_all, seed_step
 
 
 class Transformed(Dataset):
@@ -52,11 +55,13 @@ def pretrain(job: Job) -> None:
 
     Raises:
         PacavitError: the global batch cannot be shared, or the loss is not finite.
+        TrainingInterruptedError: it was asked to end, and has saved its state.
     """
-    recipe = job.params.pretrain.recipe
-    variant = job.params.pretrain.variants[str(job.names["variant"])]
+    interruption = Interruption()
     with process_group() as device:
-        best = _train(job, recipe, variant, device)
+        training = Training(job, device)
+        with interruption:
+            best = training.run(interruption)
     if is_main():
         write_outputs(job, best)
 
@@ -80,7 +85,7 @@ def create_task(
     model = create_model(job, classes, variant.drop_path).to(device, memory_format=torch.channels_last)
     task = ClassificationTask(model, SoftTargetCrossEntropy(), device=device, verbose=False)
     if world_size() > 1:
-        task.prepare_distributed(device_ids=[device] if device.type == "cuda" else None)
+        task.prepare_distributed(**wrapper_options(device))
     return task
 
 
@@ -142,123 +147,154 @@ def create_mixup(augmentation: Augmentation, num_classes: int) -> Mixup:
     )
 
 
-def _train(
-    job: Job, recipe: PretrainRecipe, variant: PretrainVariant, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Run the loop and return the best weights."""
-    seed = int(job.names["seed"])
-    steps_per_batch = accumulation("pretrain", recipe, world_size())
-    task = create_task(job, recipe, variant, device)
-    model = task.trainable_module
-    bare = model.module if world_size() > 1 else model
-    optimizer = create_optimizer(recipe, model)
+class Training:
+    """A pretraining from its last state on: the parts, and the loop over them.
 
-    images = ImageNetShards(job.inputs["data"], "train")
-    updates = len(images) // recipe.global_batch
-    if updates == 0:
-        raise PacavitError(
-            f"params: pretrain.yaml: global_batch {recipe.global_batch} is more than the {len(images)} images"
-        )
-    schedule = create_schedule(recipe, optimizer, updates)
-    mixup = create_mixup(recipe.augmentation, len(images.classes))
-    stream = SampleStream(
-        Transformed(images, train_transform(recipe.image_size, recipe.augmentation)),
-        seed,
-        updates * recipe.global_batch,
-    )
-    validation = validation_loader(job, recipe, recipe.micro_batch, recipe.workers)
-    precision = autocast_type(recipe.precision, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+    Args:
+        job: names variant, seed, data and work folder.
+        device: of this process.
 
-    state = checkpoint.load_latest(job.work)
-    step, best, losses = 0, {"top1": -1.0, "weights": {}}, 0.0
-    if state is not None:
-        bare.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        step, best, losses = state["step"], state["best"], state["losses"]
-        report(f"pretrain: going on from update {step}")
+    Raises:
+        PacavitError: the global batch cannot be shared or is more than all images, or the states in the work folder
+            were made from something else.
+    """
 
-    def save() -> None:
-        if is_main():
-            checkpoint.save(
-                job.work,
-                {
-                    "model": bare.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": scaler.state_dict(),
-                    "step": step,
-                    "best": best,
-                    "losses": losses,
-                },
-                step,
+    def __init__(self, job: Job, device: torch.device) -> None:
+        self.job = job
+        self.device = device
+        self.seed = int(job.names["seed"])
+        self.recipe = recipe = job.params.pretrain.recipe
+        self.variant = job.params.pretrain.variants[str(job.names["variant"])]
+        self.parts = accumulation("pretrain", recipe, world_size())
+        self.task = create_task(job, recipe, self.variant, device)
+        self.model = self.task.trainable_module
+        self.bare = self.model.module if world_size() > 1 else self.model
+        self.optimizer = create_optimizer(recipe, self.model)
+        self.precision = autocast_type(recipe.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+
+        images = ImageNetShards(job.inputs["data"], "train")
+        self.updates = len(images) // recipe.global_batch
+        if self.updates == 0:
+            raise PacavitError(
+                f"params: pretrain.yaml: global_batch {recipe.global_batch} is more than the {len(images)} images"
             )
+        self.total = recipe.epochs * self.updates
+        self.schedule = create_schedule(recipe, self.optimizer, self.updates)
+        self.mixup = create_mixup(recipe.augmentation, len(images.classes))
+        self.validation = validation_loader(job, recipe, recipe.micro_batch, recipe.workers)
 
-    total = recipe.epochs * updates
-    sampler = PositionSampler(recipe.global_batch, step, total, rank(), world_size())
-    loader = DataLoader(
-        stream,
-        batch_size=recipe.micro_batch,
-        sampler=sampler,
-        num_workers=recipe.workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=recipe.workers > 0,
-    )
-    batches = iter(loader)
-    model.train()
-    with Progress(f"pretrain {job.names['variant']}", total, recipe.global_batch, step) as progress:
-        while step < total:
-            _set_rate(schedule, recipe, step, updates)
-            loss = 0.0
-            for part in range(steps_per_batch):
-                inputs, labels = next(batches)
-                seed_step(seed, step * steps_per_batch + part, rank())
-                inputs = inputs.to(device, non_blocking=True, memory_format=torch.channels_last)
-                inputs, targets = mixup(inputs, labels.to(device, non_blocking=True))
-                held = model.no_sync() if world_size() > 1 and part + 1 < steps_per_batch else nullcontext()
-                with held:
-                    with torch.autocast(device.type, precision, enabled=precision is not None):
-                        result = task(inputs, targets)["loss"] / steps_per_batch
-                    scaler.scale(result).backward()
-                loss += result.item()
-            if not math.isfinite(loss):
-                names = ", ".join(_names(images, stream, sampler, step)[:8])
-                raise PacavitError(
-                    f"pretrain: the loss of update {step} is {loss}; its first images: {names}"
-                )
-            if variant.clip_grad is not None:
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), variant.clip_grad)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            losses += loss
-            progress.update(loss=loss)
+        self.step, self.losses = 0, 0.0
+        self.best: dict[str, Any] = {"top1": -1.0, "weights": {}}
+        self._restore()
+        stream = SampleStream(
+            Transformed(images, train_transform(recipe.image_size, recipe.augmentation)),
+            self.seed,
+            self.updates * recipe.global_batch,
+        )
+        self.batches = Batches(
+            stream, recipe, self.step, self.total, images.name, pin_memory=device.type == "cuda"
+        )
+        self.guard = LossGuard(job, device, self.batches.names)
 
-            if step % updates == 0:
-                values = measure(bare, validation, device, precision)
-                model.train()
-                epoch = step // updates
-                if values["top1"] > best["top1"]:
-                    weights = {key: value.cpu().clone() for key, value in bare.state_dict().items()}
-                    best = {"top1": values["top1"], "weights": weights}
-                logged = {
-                    "epoch": epoch,
-                    "train/loss": mean_over_ranks(losses / updates, device),
-                    "train/lr": optimizer.param_groups[0]["lr"],
-                    **{f"val/{name}": value for name, value in values.items()},
-                }
-                job.run.log(logged, step)
-                report(
-                    f"pretrain: epoch {epoch}/{recipe.epochs}  loss {logged['train/loss']:.3f}  "
-                    f"top-1 {values['top1']:.2f} %"
-                )
-                losses = 0.0
-                save()
-            elif step % recipe.checkpoint_updates == 0:
-                save()
-    return best["weights"]
+    def run(self, interruption: Interruption) -> dict[str, torch.Tensor]:
+        """Train to the last update, and return the weights that did best on the validation images.
+
+        A state is saved before a validation, so that one that is cut short costs nothing else.
+
+        Raises:
+            TrainingInterruptedError: it was asked to end, and has saved its state.
+        """
+        if self.step and self.step % self.updates == 0:
+            self._validate()
+        self.model.train()
+        progress = Progress(
+            f"pretrain {self.job.names['variant']}", self.total, self.recipe.global_batch, self.step
+        )
+        with progress, self.batches:
+            while self.step < self.total:
+                loss = self._update()
+                self.step += 1
+                self.losses += loss
+                progress.update(loss=loss)
+                epoch_ends = self.step % self.updates == 0
+                reason = interruption.reason(self.device)
+                if reason or epoch_ends or self.step % self.recipe.checkpoint_updates == 0:
+                    self._save()
+                if reason:
+                    raise interrupted("pretrain", self.step, reason)
+                if epoch_ends:
+                    self._validate()
+                    self.model.train()
+        return self.best["weights"]
+
+    def _update(self) -> float:
+        """Take one step of the optimiser over the global batch; return its mean loss."""
+        _set_rate(self.schedule, self.recipe, self.step, self.updates)
+        loss = 0.0
+        for part in range(self.parts):
+            inputs, labels = next(self.batches)
+            seed_step(self.seed, self.step * self.parts + part, rank())
+            inputs = inputs.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            inputs, targets = self.mixup(inputs, labels.to(self.device, non_blocking=True))
+            held = self.model.no_sync() if world_size() > 1 and part + 1 < self.parts else nullcontext()
+            with held:
+                with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+                    result = self.task(inputs, targets)["loss"] / self.parts
+                self.scaler.scale(result).backward()
+            loss += result.item()
+        loss = self.guard.check(self.step, loss)
+        if self.variant.clip_grad is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.variant.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _validate(self) -> None:
+        """Measure, keep the weights if they are the best so far, and log the epoch."""
+        values = measure(self.bare, self.validation, self.device, self.precision)
+        if values["top1"] > self.best["top1"]:
+            weights = {key: value.cpu().clone() for key, value in self.bare.state_dict().items()}
+            self.best = {"top1": values["top1"], "weights": weights}
+        epoch = self.step // self.updates
+        logged = {
+            "epoch": epoch,
+            "train/loss": self.losses / self.updates,
+            "train/lr": self.optimizer.param_groups[0]["lr"],
+            **{f"val/{name}": value for name, value in values.items()},
+        }
+        self.job.run.log(logged, self.step)
+        report(
+            f"pretrain: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}  "
+            f"top-1 {values['top1']:.2f} %"
+        )
+        self.losses = 0.0
+
+    def _save(self) -> None:
+        check_ranks_agree(self.bare.parameters(), self.step, self.device)
+        if is_main():
+            state = {
+                "model": self.bare.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "step": self.step,
+                "best": self.best,
+                "losses": self.losses,
+            }
+            checkpoint.save(self.job.work, state, self.step)
+
+    def _restore(self) -> None:
+        check_identity(self.job)
+        state = checkpoint.load_latest(self.job.work)
+        if state is None:
+            return
+        self.bare.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.best, self.losses = state["step"], state["best"], state["losses"]
+        report(f"pretrain: going on from update {self.step}")
 
 
 def _set_rate(schedule: Any, recipe: PretrainRecipe, step: int, updates: int) -> None:
@@ -267,9 +303,3 @@ def _set_rate(schedule: Any, recipe: PretrainRecipe, step: int, updates: int) ->
         schedule.step(step // updates)
     else:
         schedule.step_update(step)
-
-
-def _names(images: ImageNetShards, stream: SampleStream, sampler: PositionSampler, step: int) -> list[str]:
-    first = step * sampler.global_batch
-    positions = range(first + sampler.rank, first + sampler.global_batch, sampler.world_size)
-    return [images.name(stream.index(position)) for position in positions]

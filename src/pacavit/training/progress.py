@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 
 from tqdm import tqdm
@@ -48,4 +49,6 @@ class Progress:
 def report(line: str) -> None:
     """Print a line for people and logs, past a running bar."""
     if is_main():
-        tqdm.write(line)
+        # Whoever reads the log may be gone, ended by the same signal; the training still has a state to save.
+        with suppress(BrokenPipeError):
+            tqdm.write(line)

@@ -56,6 +56,10 @@ class SampleStream(Dataset):
             self._order = (epoch, generator.permutation(len(self.dataset)))
         return int(self._order[1][offset])
 
+    def indices(self, step: int, global_batch: int) -> list[int]:
+        """Return the indices in the data set of the samples of one step, of all processes together."""
+        return [self.index(position) for position in range(step * global_batch, (step + 1) * global_batch)]
+
     def __getitem__(self, position: int):
         index = self.index(position)
         seed_all(_SAMPLE, self.seed, position // self.epoch_size, index)

@@ -1,0 +1,96 @@
+"""What befalls the processes that load images is told with names, and soon."""
+
+import multiprocessing
+import os
+import signal
+import time
+from itertools import chain
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from pacavit.errors import PacavitError
+from pacavit.training.loading import PATIENCE, Batches
+from pacavit.training.stream import SampleStream
+
+RECIPE = SimpleNamespace(global_batch=4, micro_batch=2, workers=1)
+
+
+class Images(Dataset):
+    """Twelve images, of which one does something."""
+
+    def __init__(self, special, what):
+        self.special, self.what = special, what
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        if index == self.special:
+            self.what()
+        return torch.tensor(index)
+
+
+def load_all(special=None, what=None, recipe=RECIPE, start=0):
+    stream = SampleStream(Images(special, what), seed=0)
+    with Batches(stream, recipe, start, 3, lambda index: f"{index}.jpg") as batches:
+        return [next(batches).tolist() for _ in range(2 * (3 - start))]
+
+
+def test_batches_are_the_streams_positions_from_an_update_on():
+    stream = SampleStream(Images(None, None), seed=0)
+    everything = [stream.index(position) for position in range(12)]
+    assert list(chain(*load_all())) == everything
+    assert list(chain(*load_all(start=2))) == everything[8:]
+    assert not multiprocessing.active_children()
+
+
+def test_an_update_names_the_images_of_all_processes():
+    stream = SampleStream(Images(None, None), seed=0)
+    batches = Batches(stream, RECIPE, 0, 3, lambda index: f"{index}.jpg")
+    assert batches.names(1) == [f"{stream.index(position)}.jpg" for position in range(4, 8)]
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse():
+    raise PacavitError("seven.jpg: is broken; fetch it again")
+
+
+def hang():
+    time.sleep(60)
+
+
+def test_a_loading_process_that_dies_is_told():
+    with pytest.raises(
+        PacavitError,
+        match=r"(exited unexpectedly|killed by signal: Killed); it was at update \d \(images \d+.jpg",
+    ):
+        load_all(7, die)
+
+
+def test_a_loading_process_that_hangs_is_told_and_ended(monkeypatch):
+    monkeypatch.setenv(PATIENCE, "0.5")
+    start = time.monotonic()
+    with pytest.raises(
+        PacavitError, match=r"timed out after 0.5 seconds; it was at update \d \(images \d+.jpg"
+    ):
+        load_all(7, hang)
+    assert time.monotonic() - start < 30
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_of_a_loading_process_is_one_line():
+    with pytest.raises(PacavitError, match=r"^seven.jpg: is broken; fetch it again$"):
+        load_all(7, refuse)
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "long"])
+def test_a_wrong_patience_is_told(monkeypatch, value):
+    monkeypatch.setenv(PATIENCE, value)
+    with pytest.raises(PacavitError, match=f"{PATIENCE}={value}"):
+        load_all()
