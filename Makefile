@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-quick lint format lock clean
+.PHONY: help install run test test-quick lint format audit lock clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -30,20 +30,26 @@ test: install  ## Pass all tests
 test-quick: install  ## Pass the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
-lint: install  ## Check style: ruff, snakefmt, snakemake --lint
+lint: install  ## Check style and security: ruff, snakefmt, snakemake --lint, bandit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
 format: install  ## Put the code in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 
+audit: install  ## Look up known weaknesses of the locked versions (needs the internet)
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
 lock:  ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev pyproject.toml \
 	  --output-file requirements.lock --custom-compile-command "make lock"
 
 clean:  ## Remove the environment and caches, but no data or results
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-audit .pytest_cache .ruff_cache

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +32,8 @@ from pacavit.params.targets import TargetsPage
 #: What runs where no scale is asked for, and what ``dvc.yaml`` versions.
 DEFAULT_SCALE = "mini"
 
+_SCALE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
 #: Pages that have one mapping per variant, which must cover the targets' variants.
 _PER_VARIANT = ("pretrain", "coco", "ade20k")
 
@@ -54,8 +57,13 @@ def load(scale: str) -> Params:
     """Read and check every page of a scale.
 
     Raises:
-        PacavitError: a file is missing or is not YAML; a key is unknown, missing, mistyped or out of range.
+        PacavitError: a file is missing or is not YAML; a key is unknown, missing, mistyped or out of range; the
+            scale's name, which goes into command lines, has other signs than letters, digits, ``_``, ``-`` and ``.``.
     """
+    if not _SCALE.fullmatch(scale):
+        raise PacavitError(
+            f"scale {scale!r}: expected a folder below params/, named with letters, digits, '_', '-' and '.'; rename it"
+        )
     folder = paths.path(paths.PARAMS, scale=scale, page="targets").parent
     if not folder.is_dir():
         known = sorted(p.name for p in folder.parent.glob("*/"))

@@ -1,4 +1,4 @@
-"""Ranks of a training that several processes share, as ``torchrun`` sets them, and their start."""
+"""Ranks of a training that several processes share, by the variables that ``torchrun`` sets too, and their start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-import warnings
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,8 +22,8 @@ PROCESSES = "PACAVIT_PROCESSES"
 #: Seconds that processes wait for one another before they count as lost.
 PATIENCE = "PACAVIT_RANK_TIMEOUT"
 
-# The process that started this one.
-_LAUNCHER = "PACAVIT_LAUNCHER"
+# The process that started this one, and the file through which it meets the others.
+_LAUNCHER, _STORE = "PACAVIT_LAUNCHER", "PACAVIT_STORE"
 # What it passes on to its processes, and how long they have for it: an update, and perhaps a validation.
 _SIGNALS, _GRACE_SECONDS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"), 600
 
@@ -55,7 +55,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def launch(arguments: Sequence[str]) -> int | None:
-    """Run a ``pacavit`` command line again under ``torchrun``, one process a GPU, if there are several.
+    """Run a ``pacavit`` command line again, one process a GPU, if there are several.
 
     Returns:
         The exit code of that run, or None where this process is to do the work itself.
@@ -69,28 +69,49 @@ def launch(arguments: Sequence[str]) -> int | None:
     processes = _processes()
     if processes == 1:
         return None
-    return _torchrun(["--standalone", f"--nproc-per-node={processes}", "-m", "pacavit", *arguments])
+    return _run_together(processes, arguments)
 
 
-def _torchrun(command_line: Sequence[str]) -> int:
-    """Do in this process what ``torchrun`` does, and return the exit code of the process that failed first.
+def _run_together(processes: int, arguments: Sequence[str]) -> int:
+    """Start the processes of this machine and return the exit code of the one that failed first.
 
-    ``torchrun`` itself gives 1 whatever the processes gave.
+    They meet through a file and talk over the loopback interface alone; ``torchrun`` would listen on all of them, and
+    return 1 whatever its processes returned.
     """
-    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
     from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    os.environ |= {"TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(_SIGNALS), _LAUNCHER: str(os.getpid())}
-    options = ["--shutdown-timeout", str(_GRACE_SECONDS), *command_line]
-    try:
-        run.run(run.parse_args(options))
-    except SignalException as ended:
-        return INTERRUPT_EXIT if ended.sigval == signal.SIGINT else REQUEUE_EXIT
-    except ChildFailedError as failed:
-        code = failed.get_first_failure()[1].exitcode
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(_SIGNALS)
+    with tempfile.TemporaryDirectory(prefix="pacavit-") as folder:
+        common = {
+            "WORLD_SIZE": str(processes),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            # The wrapper of models warns of what wrapper_options wants.
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+            _LAUNCHER: str(os.getpid()),
+            _STORE: f"{folder}/store",
+        }
+        if sys.platform == "linux":
+            common |= {
+                name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+            }
+        ranks = [str(rank) for rank in range(processes)]
+        context = start_processes(
+            "pacavit",
+            sys.executable,
+            args={int(rank): ("-m", "pacavit", *arguments) for rank in ranks},
+            envs={int(rank): {**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks},
+            logs_specs=DefaultLogsSpecs(),
+        )
+        try:
+            failures = context.wait().failures.values()
+        except SignalException as ended:
+            context.close(ended.sigval, _GRACE_SECONDS)
+            return INTERRUPT_EXIT if ended.sigval == signal.SIGINT else REQUEUE_EXIT
+        if not failures:
+            return 0
+        code = min(failures, key=lambda failure: failure.timestamp).exitcode
         return code if code > 0 else 128 - code
-    return 0
 
 
 @contextmanager
@@ -112,7 +133,14 @@ def process_group() -> Iterator[torch.device]:
         yield device
         return
     patience = _patience()
-    distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=patience))
+    store = os.environ.get(_STORE)
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        init_method="env://" if store is None else f"file://{store}",
+        rank=rank(),
+        world_size=world_size(),
+        timeout=timedelta(seconds=patience),
+    )
     try:
         yield device
     except RuntimeError as error:
@@ -128,7 +156,6 @@ def wrapper_options(device: torch.device) -> dict[str, Any]:
     a group decides the order in which a gradient is summed: a training that goes on would differ from one that was
     never interrupted, in its last bits. Looking for unused parameters, of which there are none, keeps the first groups.
     """
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     return {
         "device_ids": [device.index] if device.type == "cuda" else None,
         "find_unused_parameters": True,
