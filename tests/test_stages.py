@@ -66,7 +66,8 @@ def test_a_mark_tells_the_job_and_its_parameters(project):
     assert mark["names"] == names
 
 
-def test_two_processes_cannot_run_one_job(project):
+def test_two_processes_cannot_run_one_job(project, monkeypatch):
+    monkeypatch.setattr(stages, "_LOCK_SECONDS", 0)
     work = project / "work"
     with stages.locked(work), pytest.raises(PacavitError, match="another process is running this job"):
         with stages.locked(work):
