@@ -107,13 +107,17 @@ class Training:
                 return int(found[1]) if found else None
         raise click.ClickException(f"{self.task} does not end by itself:\n{output[-3000:]}")
 
+    def await_model(self, process: subprocess.Popen) -> None:
+        """Wait until the model is built, which other work on the machine may delay."""
+        while not [*self.folder.glob(f"work/{self.task}/*/identity.json")] and process.poll() is None:
+            time.sleep(0.02)
+
     def undisturbed(self) -> tuple[dict[str, str], float, float]:
         """Return the hashes, and the seconds until the model is built and until the end."""
         self.clean()
         start = time.monotonic()
         process = self.start()
-        while not [*self.folder.glob(f"work/{self.task}/*/identity.json")] and process.poll() is None:
-            time.sleep(0.05)
+        self.await_model(process)
         began = time.monotonic() - start
         if process.wait():
             raise click.ClickException((self.folder / "output.txt").read_text()[-3000:])
@@ -124,6 +128,7 @@ def disturb(training: Training, number: signal.Signals, seconds: float) -> tuple
     """Return exit code and the update that the next attempt went on from; None where it had ended before."""
     training.clean()
     process = training.start()
+    training.await_model(process)
     try:
         process.wait(seconds)
         return None
@@ -189,7 +194,7 @@ def main(kills: int, tasks: tuple[str, ...], ranks: tuple[int, ...], seed: int, 
                 click.echo(f"{task}, {processes} processes: {ended:.0f} s, of which {began:.0f} s to start")
                 while len([t for t in trials if (t.task, t.ranks) == (task, processes)]) < kills:
                     number = (signal.SIGKILL, signal.SIGTERM)[len(trials) % 2]
-                    seconds = draw.uniform(began, ended)
+                    seconds = draw.uniform(0, ended - began)
                     found = disturb(training, number, seconds)
                     if found is None:
                         continue
