@@ -105,14 +105,6 @@ def test_a_variant_of_the_command_line_is_refused(project, monkeypatch, capsys, 
     assert sorted(path.name for path in project.iterdir()) == ["params"]
 
 
-def test_a_page_that_would_unfold_to_gigabytes_is_refused(project):
-    page = project / "params/mini/figures.yaml"
-    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    page.write_text("\n".join(["a0: &a0 [x]", *levels]))
-    with pytest.raises(PacavitError, match=r"figures.yaml: .*unknown key"):
-        params.load("mini")
-
-
 @pytest.mark.slow
 def test_no_value_of_the_environment_is_shown_or_written(project, miniature):
     """A training with secrets in its environment; the tracking address holds one too, and cannot be reached."""

@@ -90,6 +90,54 @@ def test_a_missing_page_or_scale_is_named(project):
         params.load("mini")
 
 
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]),
+        "\n".join(
+            ["a0: &a0 {b: 1}", *(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}], c: 1}}" for i in range(1, 60))]
+        ),
+        "variants: &a [*a]",
+    ],
+    ids=["sequences", "merges", "one that holds itself"],
+)
+def test_a_page_that_its_aliases_blow_up_is_refused(project, bomb):
+    paths.path(paths.PARAMS, scale="mini", page="targets").write_text(bomb)
+    with pytest.raises(PacavitError, match=r"targets\.yaml: its aliases stand for too many values"):
+        params.load("mini")
+
+
+def test_an_alias_may_spare_words(project):
+    edit("targets", "variants: [test_pacavit]", "variants: &all [test_pacavit]")
+    edit("targets", "main: [test_pacavit]", "main: *all")
+    assert params.load("mini").targets.groups == {"main": ["test_pacavit"]}
+
+
+def test_a_page_that_is_nested_without_end_is_refused(project):
+    paths.path(paths.PARAMS, scale="mini", page="targets").write_text("[" * 2000)
+    with pytest.raises(PacavitError, match=r"targets\.yaml: not valid YAML"):
+        params.load("mini")
+
+
+def test_no_yaml_tag_makes_an_object(project):
+    paths.path(paths.PARAMS, scale="mini", page="targets").write_text(
+        "variants: !!python/object/apply:os.system ['touch made']"
+    )
+    with pytest.raises(PacavitError, match=r"targets\.yaml: not valid YAML"):
+        params.load("mini")
+    assert not (project / "made").exists()
+
+
+def test_a_password_in_a_page_is_refused_and_not_repeated(project):
+    address = "https://me:hunter2@host/"
+    edit("data", "kind: digits", f"kind: download\n    directory: d\n    mirror: {address}")
+    with pytest.raises(
+        PacavitError, match=r"data\.yaml: .*mirror: .*pattern.*found 'https://host/'"
+    ) as caught:
+        params.load("mini")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_yaml_numbers_are_read_as_dvc_reads_them(project):
     edit("evaluate", "batch_size: 64", "batch_size: 1e2")
     with pytest.raises(PacavitError, match=r"found 100\.0"):

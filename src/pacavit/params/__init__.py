@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import Node
 
 from pacavit import paths
 from pacavit.errors import PacavitError
@@ -28,11 +29,14 @@ from pacavit.params.figures import FiguresPage
 from pacavit.params.plan import PlanPage
 from pacavit.params.pretrain import PretrainPage
 from pacavit.params.targets import TargetsPage
+from pacavit.redaction import without_passwords
 
 #: What runs where no scale is asked for, and what ``dvc.yaml`` versions.
 DEFAULT_SCALE = "mini"
 
 _SCALE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: Most values of a page, with what its aliases repeat; beyond that it is no page of ours.
+_MOST_VALUES = 100_000
 
 #: Pages that have one mapping per variant, which must cover the targets' variants.
 _PER_VARIANT = ("pretrain", "coco", "ade20k")
@@ -60,7 +64,7 @@ def load(scale: str) -> Params:
         PacavitError: a file is missing or is not YAML; a key is unknown, missing, mistyped or out of range; the
             scale's name, which goes into command lines, has other signs than letters, digits, ``_``, ``-`` and ``.``.
     """
-    if not _SCALE.fullmatch(scale):
+    if not _SCALE.fullmatch(str(scale)):
         raise PacavitError(
             f"scale {scale!r}: expected a folder below params/, named with letters, digits, '_', '-' and '.'; rename it"
         )
@@ -113,14 +117,34 @@ def _plain(value: Any) -> Any:
 
 def _read_yaml(source: Path) -> dict[str, Any]:
     try:
-        content = YAML(typ="safe", pure=True).load(source.read_text())
+        text = source.read_text()
+        if "&" in text:  # without an anchor there is no alias
+            _check_size(source, YAML(typ="safe", pure=True).compose(text))
+        content = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise PacavitError(f"{source}: missing; restore it with `git checkout {source}`") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise PacavitError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise PacavitError(f"{source}: expected keys and values, found {type(content).__name__}")
     return content
+
+
+def _check_size(source: Path, root: Node | None) -> None:
+    """Refuse a page whose aliases repeat one another, or itself, into more than anyone writes: a bomb."""
+    sizes: dict[int, float] = {}
+
+    def size(part: Any) -> float:
+        if isinstance(part, tuple):
+            return sum(size(each) for each in part)
+        if id(part) not in sizes:
+            sizes[id(part)] = float("inf")  # of one that holds itself
+            inner = part.value if isinstance(part.value, list) else []
+            sizes[id(part)] = 1 + sum(size(each) for each in inner)
+        return sizes[id(part)]
+
+    if root is not None and size(root) > _MOST_VALUES:
+        raise PacavitError(f"{source}: its aliases stand for too many values; write out what they stand for")
 
 
 def _page(source: Path, model: type[Page]) -> Page:
@@ -146,7 +170,7 @@ def _explain(error: ValidationError, model: type[Page]) -> str:
             # A whole section is no use in a message; what its check says names the values.
             found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
             lines.append(f"{where}: {problem['msg']}{found}")
-    return " | ".join(lines)
+    return without_passwords(" | ".join(lines))
 
 
 def _known_keys(model: type[BaseModel]) -> set[str]:

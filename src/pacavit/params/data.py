@@ -37,8 +37,9 @@ class DownloadedArchives(Page):
 
     kind: Literal["download"]
     directory: Directory = Field(description="folder to keep them in")
-    mirror: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
-        default=None, description="address of a folder that has the same files"
+    mirror: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")] | None = Field(
+        default=None,
+        description="address of a folder that has the same files; name and password belong into ~/.netrc",
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from pacavit.errors import PacavitError, TrainingInterruptedError
 from pacavit.files import content_hash, write_json
+from pacavit.redaction import without_passwords
 from pacavit.training.distributed import is_main
 
 METRICS = "metrics.jsonl"
@@ -106,7 +107,7 @@ def start_run(
         "fingerprint": fingerprint,
         "data": {name: content_hash(path) for name, path in inputs.items()},
         "commit": git_commit(),
-        "command": " ".join(["pacavit", *sys.argv[1:]]),
+        "command": without_passwords(" ".join(["pacavit", *sys.argv[1:]])),
         "process": os.getpid(),
         "start": time.time(),
         "status": "RUNNING",
@@ -119,7 +120,7 @@ def start_run(
         status = "FINISHED"
     except BaseException as caught:
         status = "KILLED" if isinstance(caught, (KeyboardInterrupt, TrainingInterruptedError)) else "FAILED"
-        error = f"{type(caught).__name__}: {caught}"
+        error = without_passwords(f"{type(caught).__name__}: {caught}")
         raise
     finally:
         write_json(work / INFO, {**info, "status": status, "error": error, "end": time.time()})

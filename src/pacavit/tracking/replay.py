@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
+from pacavit.redaction import without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, read_lines
 
 _STATE = "synced.json"
@@ -47,7 +47,7 @@ def tracking_uri() -> str:
 
 def shown_uri() -> str:
     """Return where runs go as it may be printed and written down: without name and password."""
-    return _without_password(tracking_uri())
+    return without_passwords(tracking_uri())
 
 
 def open_client() -> MlflowClient:
@@ -293,11 +293,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _told(error: Exception) -> str:
-    return _without_password(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", text)
+    return without_passwords(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
 
 
 if __name__ == "__main__":
