@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pacavit.data import meta_mat
 from pacavit.data.archives import add_to_tar, new_tar, tar_files
 from pacavit.errors import PacavitError
 
@@ -30,22 +31,19 @@ def read_devkit(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
     Raises:
         PacavitError: a file is missing from it, or cannot be read.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     with tarfile.open(path) as archive:
         content = dict(tar_files(archive))
     for name in (_META, _GROUND_TRUTH):
         if name not in content:
             raise PacavitError(f"{path}: no {name} in it; this is not the ILSVRC2012 development kit")
     try:
-        table = loadmat(io.BytesIO(content[_META]), squeeze_me=True)["synsets"]
-    except (MatReadError, ValueError, KeyError, TypeError) as error:
+        rows = meta_mat.read(content[_META])
+    except ValueError as error:
         raise PacavitError(f"{path}: {_META} cannot be read ({error}); fetch or make it again") from error
     # Inner nodes of WordNet's tree stand in the table too; only leaves have images.
-    leaves = [row for row in table if int(row["num_children"]) == 0]
-    by_number = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in leaves}
-    names = {str(row["WNID"]): str(row["words"]) for row in leaves}
+    leaves = [(number, synset, words) for number, synset, words, below in rows if below == 0]
+    by_number = {number: synset for number, synset, _ in leaves}
+    names = {synset: words for _, synset, words in leaves}
     try:
         ground_truth = [by_number[int(line)] for line in content[_GROUND_TRUTH].decode().split()]
     except (KeyError, ValueError) as error:
