@@ -1,8 +1,10 @@
 """Nothing that is printed or written down tells a password."""
 
+import sys
+
 import pytest
 
-from pacavit.redaction import without_passwords
+from pacavit.redaction import redacted_output, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,12 @@ def test_an_address_is_shown_without_its_secrets(text, shown):
 @pytest.mark.parametrize("text", ["sqlite:////home/me@work/mlflow.db", "pretrain@v-0: a@b", "work//me@x"])
 def test_what_holds_no_secret_stays(text):
     assert without_passwords(text) == text
+
+
+def test_what_others_print_goes_through_it_too(capsys):
+    with redacted_output():
+        print("at http://me:hunter2@host")
+        print("at http://me:hunter2@host", file=sys.stderr)
+    print("at http://me:hunter2@host")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("at http://host\nat http://me:hunter2@host\n", "at http://host\n")

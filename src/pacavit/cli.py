@@ -218,9 +218,12 @@ def preflight(target: str, scale: str, profile: str | None, as_json: bool) -> No
 @cli.command()
 def sync() -> None:
     """Hand to MLflow what it missed while it was away."""
+    from pacavit.redaction import redacted_output
     from pacavit.tracking.replay import shown_uri, sync_all
 
-    click.echo(f"{sync_all()} runs are up to date at {shown_uri()}")
+    with redacted_output():
+        number = sync_all()
+    click.echo(f"{number} runs are up to date at {shown_uri()}")
 
 
 @cli.group()

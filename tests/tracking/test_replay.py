@@ -388,7 +388,7 @@ def test_a_server_that_does_not_answer_holds_a_job_no_longer_than_its_patience(w
 def test_a_server_that_comes_and_goes_during_a_job_gets_every_point(work, monkeypatch):
     monkeypatch.delenv(tracking.SWITCH)
     port = free_port()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter2@127.0.0.1:{port}")
     folder = Path("work/pretrain/v")
     running = started("v", 300)
 
@@ -410,6 +410,7 @@ def test_a_server_that_comes_and_goes_during_a_job_gets_every_point(work, monkey
         logged = [json.loads(line)["step"] for line in (folder / tracking.METRICS).read_text().splitlines()]
         assert points(client, found) == logged
         assert found.info.status == "FINISHED"
+    assert "hunter2" not in (folder / "tracking.log").read_text()
 
 
 def loads(client: MlflowClient, run) -> list[int]:
@@ -484,3 +485,53 @@ def test_mlflow_ui_shows_runs_and_files_without_an_option(work, job):
         assert {metric["key"] for metric in shown["data"]["metrics"]} == {"loss"}
         content = get(f"{address}/get-artifact?path=data.txt&run_uuid={found.info.run_id}")
         assert content == b"data"
+
+
+#: Variables in which MLflow, its stores and the clouds keep secrets.
+SECRETS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "GOOGLE_API_KEY",
+    "HF_TOKEN",
+    "NETRC_PASSWORD",
+)
+
+
+@pytest.mark.slow
+def test_no_secret_of_the_environment_is_written_down_or_printed(project, monkeypatch):
+    """Whole stages against a server that is there and one that is not, with an error among them."""
+    for name in SECRETS:
+        monkeypatch.setenv(name, f"hunter2-{name}")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.delenv(tracking.SWITCH)
+    monkeypatch.setenv(tracking.PATIENCE, "60")
+    port = free_port()
+    printed = []
+
+    def type_in(*arguments: str) -> None:
+        command = [sys.executable, "-m", "pacavit", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        printed.append(result.stdout + result.stderr)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter2-uri@127.0.0.1:{port}")
+    with serving("server", port) as address:
+        type_in("archives", "imagenet")
+        type_in("prepare", "imagenet")
+        type_in("figures", "imagenet", "test_pacavit")  # lacks what it reads
+        type_in("preflight")
+        type_in("sync")
+        client = MlflowClient(address)
+        told = [repr(run.to_dictionary()) for run in runs(client)]
+        assert len(told) == 2
+    monkeypatch.setenv(tracking.PATIENCE, "1")
+    type_in("archives", "imagenet")
+    type_in("sync")
+    assert "runs are up to date at http://127.0.0.1" in printed[4]
+    assert "MLflow cannot be reached" in printed[-1]
+    files = [path for path in project.rglob("*") if path.is_file() and "mlruns" not in path.parts]
+    assert (project / "server.log") in files
+    written = [path for path in files if b"hunter2" in path.read_bytes()]
+    assert written == []
+    assert not [text for text in [*printed, *told] if "hunter2" in text]

@@ -28,7 +28,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
-from pacavit.redaction import without_passwords
+from pacavit.redaction import redacted_output, without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, read_lines
 
 _STATE = "synced.json"
@@ -297,7 +297,9 @@ def _told(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    delivered = follow(Path(sys.argv[1]), int(sys.argv[2]))
+    # MLflow prints the server's address with the password that it may hold.
+    with redacted_output():
+        delivered = follow(Path(sys.argv[1]), int(sys.argv[2]))
     sys.stdout.flush()
     # The job waits for this process, and taking MLflow's modules down takes a part of a second.
     os._exit(0 if delivered else 1)
