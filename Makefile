@@ -45,7 +45,7 @@ format: install  ## Put the code in the house style
 audit: install  ## Look up known weaknesses of the locked versions (needs the internet)
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet pip-audit
-	.venv-audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 lock:  ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev pyproject.toml \
