@@ -118,7 +118,7 @@ def _renew_records(scale: str, given: params.Params) -> None:
     command += ["--quiet", "all"]
     environment = {**os.environ, _STALE: json.dumps(sorted(stale))}
     # A list without a shell; its paths are built of checked names.
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # nosec B603
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise PacavitError(f"snakemake could not renew its records: {_last_line(result.stderr)}")
 
@@ -126,7 +126,7 @@ def _renew_records(scale: str, given: params.Params) -> None:
 def _dvc(*arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     # A list without a shell; its jobs are of checked names.
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # nosec B603
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise PacavitError(
             f"`dvc {' '.join(arguments[:2])}` failed: {_last_line(result.stderr)}; try it by hand"

@@ -22,7 +22,7 @@ def read(content: bytes) -> list[Row]:
     """
     command = [sys.executable, "-m", "pacavit.data.meta_mat"]
     # Nothing of the command comes from outside.
-    result = subprocess.run(command, input=content, capture_output=True, check=False)  # nosec B603
+    result = subprocess.run(command, input=content, capture_output=True, check=False)
     if result.returncode:
         said = result.stderr.decode(errors="replace").strip().splitlines()
         raise ValueError(said[-1] if said and result.returncode > 0 else "the reader crashed on it")

@@ -144,7 +144,7 @@ def git_commit() -> str | None:
     """Return the commit of the current folder, with ``-dirty`` after edits; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     # Nothing of the command comes from outside.
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # nosec B603
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() or None if result.returncode == 0 else None
 
 
@@ -178,7 +178,7 @@ def _patience() -> float:
 def _start_replay(work: Path) -> subprocess.Popen:
     with open(work / "tracking.log", "ab") as log:
         # A list without a shell; the folder is named by a hash.
-        return subprocess.Popen(  # nosec B603
+        return subprocess.Popen(
             [sys.executable, "-m", "pacavit.tracking.replay", str(work), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
