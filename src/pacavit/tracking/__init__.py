@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pacavit.environment import seconds
 from pacavit.errors import PacavitError, TrainingInterruptedError
 from pacavit.files import content_hash, write_json
 from pacavit.redaction import without_passwords
@@ -97,7 +98,7 @@ def start_run(
     if not is_main():
         yield Run(None)
         return
-    patience = _patience()
+    patience = seconds(PATIENCE, 20, zero=True)
     run = Run(work)
     info = {
         "job": job,
@@ -162,17 +163,6 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         raise PacavitError(
             f"{path}: cannot be written ({error.strerror}); free space or choose a folder you may write to"
         ) from error
-
-
-def _patience() -> float:
-    given = os.environ.get(PATIENCE, "20")
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise PacavitError(f"{PATIENCE}={given}: expected a number of seconds, 0 or more")
-    return seconds
 
 
 def _start_replay(work: Path) -> subprocess.Popen:

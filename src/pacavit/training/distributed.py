@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pacavit.environment import seconds
 from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def process_group() -> Iterator[torch.device]:
     if world_size() == 1:
         yield device
         return
-    patience = _patience()
+    patience = seconds(PATIENCE, 1800)
     store = os.environ.get(_STORE)
     distributed.init_process_group(
         "nccl" if cuda else "gloo",
@@ -208,17 +209,6 @@ def _processes() -> int:
     if not asked.isdecimal() or int(asked) < 1:
         raise PacavitError(f"{PROCESSES}={asked}: expected a number of processes, 1 or more")
     return int(asked)
-
-
-def _patience() -> float:
-    given = os.environ.get(PATIENCE, "1800")
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise PacavitError(f"{PATIENCE}={given}: expected a number of seconds above 0")
-    return seconds
 
 
 def _end_with_the_launcher() -> None:

@@ -13,7 +13,8 @@ from types import FrameType, TracebackType
 
 import torch
 
-from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError, TrainingInterruptedError
+from pacavit.environment import seconds
+from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, TrainingInterruptedError
 from pacavit.training.distributed import highest
 
 #: Seconds that a training may take from now on before it saves its state and asks to be started again.
@@ -83,16 +84,7 @@ def leave_signals_to_the_training(worker: int) -> None:
 def _deadline() -> float:
     """Return when to stop, in seconds since 1970: by the budget or before the Slurm job's end, whichever is first."""
     now = time.time()
-    given = os.environ.get(BUDGET)
-    deadlines = [float("inf")]
-    if given is not None:
-        try:
-            seconds = float(given)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            raise PacavitError(f"{BUDGET}={given}: expected a number of seconds, 0 or more")
-        deadlines.append(now + seconds)
+    deadlines = [now + seconds(BUDGET, float("inf"), zero=True)]
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     if end.isdecimal():
         start = os.environ.get("SLURM_JOB_START_TIME", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from pacavit.environment import seconds
 from pacavit.errors import PacavitError
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
@@ -64,7 +64,7 @@ class Batches:
             num_workers=recipe.workers,
             persistent_workers=recipe.workers > 0,
             worker_init_fn=leave_signals_to_the_training,
-            timeout=_patience() if recipe.workers else 0,
+            timeout=seconds(PATIENCE, 600) if recipe.workers else 0,
             **options,
         )
 
@@ -117,14 +117,3 @@ def _kill(children: set[multiprocessing.process.BaseProcess]) -> None:
 
 # Those of a validation that was broken off are left, and Python ends children by SIGTERM.
 atexit.register(lambda: _kill(set(multiprocessing.active_children())))
-
-
-def _patience() -> float:
-    given = os.environ.get(PATIENCE, "600")
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise PacavitError(f"{PATIENCE}={given}: expected a number of seconds above 0")
-    return seconds
