@@ -15,7 +15,7 @@ from pacavit.cli import main
 from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError, TrainingInterruptedError
 from pacavit.files import sha256
 from pacavit.training import checkpoint, coco, interruption, pretrain
-from pacavit.training.interruption import BUDGET, Interruption, leave_signals_to_the_training
+from pacavit.training.interruption import BUDGET, Interruption, follow_the_training
 
 CPU = torch.device("cpu")
 
@@ -89,10 +89,11 @@ def test_the_exit_code_tells_a_scheduler_from_a_person(monkeypatch, capsys, reas
     )
 
 
-def test_loading_processes_pass_over_what_asks_the_training_to_end():
+def test_loading_processes_pass_over_what_asks_the_training_to_end(monkeypatch):
+    monkeypatch.setattr(interruption, "end_with_the_parent", lambda: None)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
-        leave_signals_to_the_training(0)
+        follow_the_training(0)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
     finally:

@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import chain
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -87,6 +90,35 @@ def test_a_loading_process_that_hangs_is_told_and_ended(monkeypatch):
 def test_an_error_of_a_loading_process_is_one_line():
     with pytest.raises(PacavitError, match=r"^seven.jpg: is broken; fetch it again$"):
         load_all(7, refuse)
+
+
+ENDLESS = """
+import multiprocessing, time
+from types import SimpleNamespace
+from pacavit.training.loading import Batches
+from pacavit.training.stream import SampleStream
+recipe = SimpleNamespace(global_batch=4, micro_batch=2, workers=2)
+with Batches(SampleStream([bytes(300_000)] * 100, 0), recipe, 0, 25, str, collate_fn=list) as batches:
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends processes with their parent")
+def test_loading_processes_end_with_a_training_that_is_killed():
+    """They have more to hand over than a pipe holds, and each keeps the end open from which nobody reads."""
+    training = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True)
+    children = [psutil.Process(int(pid)) for pid in training.stdout.readline().split()]
+    training.kill()
+    training.wait()
+    training.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+    assert len(children) == 2
+    assert not alive
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "long"])

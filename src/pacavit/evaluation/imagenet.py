@@ -19,7 +19,7 @@ from pacavit.files import atomic_file
 from pacavit.params.pretrain import PretrainRecipe
 from pacavit.stages import Job
 from pacavit.training.distributed import process_group, rank, world_size
-from pacavit.training.interruption import leave_signals_to_the_training
+from pacavit.training.interruption import follow_the_training
 from pacavit.training.precision import autocast_type
 from pacavit.training.stream import seed_all
 
@@ -54,7 +54,7 @@ def validation_loader(job: Job, recipe: PretrainRecipe, batch_size: int, workers
         share,
         batch_size=batch_size,
         num_workers=workers,
-        worker_init_fn=leave_signals_to_the_training,
+        worker_init_fn=follow_the_training,
     )
 
 

@@ -18,7 +18,7 @@ from pacavit.openmmlab.models import scoped
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
 from pacavit.training.distributed import rank, world_size
-from pacavit.training.interruption import leave_signals_to_the_training
+from pacavit.training.interruption import follow_the_training
 
 Config = dict[str, Any]
 
@@ -66,7 +66,7 @@ def validation_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLo
         sampler=range(rank(), len(dataset), world_size()),
         num_workers=workers,
         collate_fn=pseudo_collate,
-        worker_init_fn=leave_signals_to_the_training,
+        worker_init_fn=follow_the_training,
     )
 
 

@@ -211,13 +211,18 @@ def _processes() -> int:
     return int(asked)
 
 
+def end_with_the_parent() -> None:
+    """Let the kernel kill this process when the one that started it ends; Linux alone can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _end_with_the_launcher() -> None:
-    """Let the kernel end this process when its launcher is killed, or end it if that has happened; for Linux alone."""
+    """End this process with its launcher, at once if that has ended already."""
     launcher = os.environ.get(_LAUNCHER)
     if launcher is None:
         return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    end_with_the_parent()
     if os.getppid() != int(launcher):
         sys.exit("the process that started this one has ended")
 

@@ -15,11 +15,11 @@ import torch
 
 from pacavit.environment import seconds
 from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, TrainingInterruptedError
-from pacavit.training.distributed import highest
+from pacavit.training.distributed import end_with_the_parent, highest
 
 #: Seconds that a training may take from now on before it saves its state and asks to be started again.
 BUDGET = "PACAVIT_TIME_BUDGET"
-#: Before the end of a Slurm job, at most: enough for an update, a validation and a state.
+# Before the end of a Slurm job, at most: enough for an update, a validation and a state.
 _MARGIN_SECONDS, _MARGIN_SHARE = 300.0, 0.1
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -75,8 +75,12 @@ def interrupted(stage: str, step: int, reason: int) -> TrainingInterruptedError:
     )
 
 
-def leave_signals_to_the_training(worker: int) -> None:
-    """Let a loading process pass over what asks the training to end, which needs its batches until then."""
+def follow_the_training(worker: int) -> None:
+    """Let a loading process end with the training, and not before: it passes over what asks the training to end.
+
+    Torch's own watch would let it end too, but not before its last batch is handed over, which nobody takes.
+    """
+    end_with_the_parent()
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -17,7 +17,7 @@ from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
 from pacavit.params.pretrain import PretrainRecipe
 from pacavit.training.distributed import rank, world_size
-from pacavit.training.interruption import leave_signals_to_the_training
+from pacavit.training.interruption import follow_the_training
 from pacavit.training.stream import PositionSampler, SampleStream
 
 #: Seconds that a batch may take before its loading process counts as hanging.
@@ -63,7 +63,7 @@ class Batches:
             sampler=PositionSampler(recipe.global_batch, start, stop, rank(), world_size()),
             num_workers=recipe.workers,
             persistent_workers=recipe.workers > 0,
-            worker_init_fn=leave_signals_to_the_training,
+            worker_init_fn=follow_the_training,
             timeout=seconds(PATIENCE, 600) if recipe.workers else 0,
             **options,
         )
