@@ -5,6 +5,8 @@ import shutil
 import pytest
 from workflow_repository import Checkout
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_project_in_a_folder_with_every_odd_character_works(fresh, tmp_path):
     folder = tmp_path / """it's a; touch made "$(touch made)" & `touch made`"""

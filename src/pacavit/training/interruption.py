@@ -86,7 +86,10 @@ def follow_the_training(worker: int) -> None:
 
 
 def _deadline() -> float:
-    """Return when to stop, in seconds since 1970: by the budget or before the Slurm job's end, whichever is first."""
+    """Return when to stop, in seconds since 1970: by the budget or before the Slurm job's end, whichever is first.
+
+    Not every Slurm tells a job its end: 22.05 does not.
+    """
     now = time.time()
     deadlines = [now + seconds(BUDGET, float("inf"), zero=True)]
     end = os.environ.get("SLURM_JOB_END_TIME", "")
