@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,61 +10,17 @@ from urllib.parse import unquote
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from clones import small_clone, typed
 
 pytestmark = pytest.mark.slow
-
-#: What makes the miniature smaller still: seconds instead of minutes.
-SMALLER = {
-    "data": [("train_images: 2400", "train_images: 160"), ("val_images: 449", "val_images: 40")]
-    + [("train_images: 500", "train_images: 48"), ("val_images: 120", "val_images: 12")] * 2,
-    "pretrain": [("  epochs: 20", "  epochs: 2")],
-    "coco": [("  epochs: 6", "  epochs: 1"), ("validate_epochs: 2", "validate_epochs: 1")],
-    "ade20k": [],
-}
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A clone of the working copy's files, run once with Snakemake."""
-    folder = tmp_path_factory.mktemp("clone") / "pro ject"
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in files.splitlines():
-        if (ROOT / name).exists() and not name.startswith(("reports/", "tests/", "dvc.lock")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for page, edits in SMALLER.items():
-        path = folder / "params" / "mini" / f"{page}.yaml"
-        for old, new in edits:
-            assert old in path.read_text(), f"{page}.yaml no longer holds {old!r}"
-            path.write_text(path.read_text().replace(old, new, 1))
-    shorten(folder / "params" / "mini" / "ade20k.yaml", updates=4, warmup_updates=1, validate_updates=4)
-    for command in (
-        ["git", "init", "--quiet"],
-        ["git", "add", "--all"],
-        ["git", "commit", "--quiet", "-m", "Begin"],
-    ):
-        typed(folder, *command)
+    folder = small_clone(tmp_path_factory.mktemp("clone") / "pro ject")
     typed(folder, "snakemake", "--cores", "2")
     return folder
-
-
-def shorten(path: Path, **values: int) -> None:
-    lines = path.read_text().splitlines()
-    for key, value in values.items():
-        lines = [f"  {key}: {value}" if line.startswith(f"  {key}:") else line for line in lines]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def typed(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    identity = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = {**os.environ, **identity, "PATH": path}
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
-    )
-    assert not check or result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def test_every_number_was_measured(clone):

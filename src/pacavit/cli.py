@@ -32,7 +32,7 @@ def _run(stage: str, scale: str, **names: str | int) -> None:
 
 
 def _train(stage: str, scale: str, **names: str | int) -> None:
-    """Run a training, on all GPUs of this machine."""
+    """Run a training, on all GPUs of this machine or of a Slurm job's nodes."""
     from pacavit.training.distributed import launch
 
     code = launch(sys.argv[1:])

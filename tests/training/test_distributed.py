@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from pacavit.errors import PacavitError
-from pacavit.training import distributed
+from pacavit.training import distributed, slurm
 from pacavit.training.distributed import PATIENCE, PROCESSES, launch, process_group, wrapper_options
+from pacavit.training.slurm import Node
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_NUM_NODES"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -39,8 +40,19 @@ def test_a_wrong_number_of_processes_is_told(alone, monkeypatch, value):
 def test_there_is_a_process_a_gpu(alone, monkeypatch):
     monkeypatch.delenv(PROCESSES, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    monkeypatch.setattr(distributed, "_run_together", lambda processes, arguments: (processes, arguments))
-    assert launch(["coco", "x"]) == (8, ["coco", "x"])
+    monkeypatch.setattr(distributed, "_run_together", lambda *given: given)
+    assert launch(["coco", "x"]) == (8, ["coco", "x"], None)
+
+
+def test_a_process_a_gpu_of_each_node(alone, monkeypatch):
+    monkeypatch.delenv(PROCESSES, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    node = Node(number=2, nodes=3, address="10.0.0.1", port=20007)
+    monkeypatch.setattr(slurm, "this_node", lambda: node)
+    monkeypatch.setattr(distributed, "_run_together", lambda *given: given)
+    assert launch(["coco", "x"]) == (1, ["coco", "x"], node)
+    meeting = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "20007"}
+    assert distributed._meeting(8, "unused", node) == (16, 24, meeting)
 
 
 @pytest.mark.slow

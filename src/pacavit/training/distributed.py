@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacavit.environment import seconds
 from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError
+from pacavit.training import slurm
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,8 @@ PATIENCE = "PACAVIT_RANK_TIMEOUT"
 
 # The process that started this one, and the file through which it meets the others.
 _LAUNCHER, _STORE = "PACAVIT_LAUNCHER", "PACAVIT_STORE"
-# What it passes on to its processes, and how long they have for it: an update, and perhaps a validation.
-_SIGNALS, _GRACE_SECONDS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"), 600
+# What it passes on to its processes.
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 
 
 def rank() -> int:
@@ -58,61 +59,75 @@ def gather(value: Any) -> list[Any]:
 def launch(arguments: Sequence[str]) -> int | None:
     """Run a ``pacavit`` command line again, one process a GPU, if there are several.
 
+    In a Slurm job of several nodes, ``srun`` takes the place of this process and starts the command on each of them,
+    all with as many GPUs.
+
     Returns:
         The exit code of that run, or None where this process is to do the work itself.
 
     Raises:
-        PacavitError: :data:`PROCESSES` is not a positive number.
+        PacavitError: :data:`PROCESSES` is not a positive number, or Slurm is set up otherwise than expected.
     """
     if "RANK" in os.environ:
         _end_with_the_launcher()
         return None
+    slurm.start_on_every_node(arguments)
+    node = slurm.this_node()
     processes = _processes()
-    if processes == 1:
+    if node is None and processes == 1:
         return None
-    return _run_together(processes, arguments)
+    return _run_together(processes, arguments, node)
 
 
-def _run_together(processes: int, arguments: Sequence[str]) -> int:
+def _run_together(processes: int, arguments: Sequence[str], node: slurm.Node | None) -> int:
     """Start the processes of this machine and return the exit code of the one that failed first.
 
-    They meet through a file and talk over the loopback interface alone; ``torchrun`` would listen on all of them, and
-    return 1 whatever its processes returned.
+    On a single machine they meet through a file and talk over the loopback interface alone; ``torchrun`` would listen
+    on all of them, and return 1 whatever its processes returned.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(_SIGNALS)
     with tempfile.TemporaryDirectory(prefix="pacavit-") as folder:
-        common = {
-            "WORLD_SIZE": str(processes),
+        first, world, meeting = _meeting(processes, folder, node)
+        common = meeting | {
+            "WORLD_SIZE": str(world),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
             # The wrapper of models warns of what wrapper_options wants.
             "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             _LAUNCHER: str(os.getpid()),
-            _STORE: f"{folder}/store",
         }
-        if sys.platform == "linux":
-            common |= {
-                name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-            }
-        ranks = [str(rank) for rank in range(processes)]
         context = start_processes(
             "pacavit",
             sys.executable,
-            args={int(rank): ("-m", "pacavit", *arguments) for rank in ranks},
-            envs={int(rank): {**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks},
+            args=dict.fromkeys(range(processes), ("-m", "pacavit", *arguments)),
+            envs={
+                local: {**common, "RANK": str(first + local), "LOCAL_RANK": str(local)}
+                for local in range(processes)
+            },
             logs_specs=DefaultLogsSpecs(),
         )
         try:
             failures = context.wait().failures.values()
         except SignalException as ended:
-            context.close(ended.sigval, _GRACE_SECONDS)
+            context.close(ended.sigval, slurm.GRACE_SECONDS)
             return INTERRUPT_EXIT if ended.sigval == signal.SIGINT else REQUEUE_EXIT
         if not failures:
             return 0
         code = min(failures, key=lambda failure: failure.timestamp).exitcode
         return code if code > 0 else 128 - code
+
+
+def _meeting(processes: int, folder: str, node: slurm.Node | None) -> tuple[int, int, dict[str, str]]:
+    """Return the first rank of this machine, how many there are in all, and the variables by which they meet."""
+    if node is not None:
+        meeting = {"MASTER_ADDR": node.address, "MASTER_PORT": str(node.port)}
+        return node.number * processes, node.nodes * processes, meeting
+    meeting = {_STORE: f"{folder}/store"}
+    if sys.platform == "linux":
+        meeting |= {name: os.environ.get(name, "lo") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    return 0, processes, meeting
 
 
 @contextmanager

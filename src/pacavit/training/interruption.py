@@ -6,16 +6,17 @@ training stop after the same update, whichever of them was asked.
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 import time
 from types import FrameType, TracebackType
 
 import torch
 
 from pacavit.environment import seconds
-from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, TrainingInterruptedError
-from pacavit.training.distributed import end_with_the_parent, highest
+from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError, TrainingInterruptedError
+from pacavit.training import slurm
+from pacavit.training.distributed import end_with_the_parent, highest, is_main
 
 #: Seconds that a training may take from now on before it saves its state and asks to be started again.
 BUDGET = "PACAVIT_TIME_BUDGET"
@@ -86,15 +87,15 @@ def follow_the_training(worker: int) -> None:
 
 
 def _deadline() -> float:
-    """Return when to stop, in seconds since 1970: by the budget or before the Slurm job's end, whichever is first.
-
-    Not every Slurm tells a job its end: 22.05 does not.
-    """
+    """Return when to stop, in seconds since 1970: by the budget or before the Slurm job's end, whichever is first."""
     now = time.time()
-    deadlines = [now + seconds(BUDGET, float("inf"), zero=True)]
-    end = os.environ.get("SLURM_JOB_END_TIME", "")
-    if end.isdecimal():
-        start = os.environ.get("SLURM_JOB_START_TIME", "")
-        limit = int(end) - (int(start) if start.isdecimal() else now)
-        deadlines.append(int(end) - min(_MARGIN_SECONDS, _MARGIN_SHARE * limit))
-    return min(deadlines)
+    deadline = now + seconds(BUDGET, float("inf"), zero=True)
+    try:
+        allowed = slurm.time_left() if is_main() else None
+    except PacavitError as error:
+        print(f"the job's time limit is not known, SIGTERM alone will tell of it: {error}", file=sys.stderr)
+        allowed = None
+    if allowed is None:
+        return deadline
+    left, limit = allowed
+    return min(deadline, now + left - min(_MARGIN_SECONDS, _MARGIN_SHARE * limit))
