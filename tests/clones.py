@@ -1,10 +1,12 @@
 """Fresh clones of the working copy, with a miniature that takes a minute or two instead of ten."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +42,15 @@ def small_clone(folder: Path) -> Path:
     return folder
 
 
+def numbers(clone: Path) -> dict[str, dict[str, Any]]:
+    """Return every metric of a clone's run, by file; not its origin, which names the clone's own commit."""
+    found = {}
+    for path in sorted(clone.glob("reports/mini/metrics/**/*.json")):
+        metrics = json.loads(path.read_text())
+        found[str(path.relative_to(clone))] = {key: metrics[key] for key in metrics if key != "origin"}
+    return found
+
+
 def shorten(page: Path, **values: int) -> None:
     """Replace values of a page's recipe."""
     lines = page.read_text().splitlines()
@@ -48,13 +59,17 @@ def shorten(page: Path, **values: int) -> None:
     page.write_text("\n".join(lines) + "\n")
 
 
-def typed(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command as one types it in a folder; see that it succeeds, unless told otherwise."""
+def environment() -> dict[str, str]:
+    """Return the variables of a user who has activated the environment, and has a name for git."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     identity = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = {**os.environ, **identity, "PATH": path}
+    return {**os.environ, **identity, "PATH": path}
+
+
+def typed(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command as one types it in a folder; see that it succeeds, unless told otherwise."""
     result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1200
     )
     assert not check or result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from clones import numbers, small_clone, typed
+
 # Small tensors gain nothing from several threads, and tests beside each other lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor does preparing a few images, each process of which starts anew.
@@ -23,6 +25,14 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PACAVIT_TRACKING", "off")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A small clone in which Snakemake has run once, and the numbers that it measured."""
+    folder = small_clone(tmp_path_factory.mktemp("run") / "pro ject")
+    typed(folder, "snakemake", "--cores", "2")
+    return SimpleNamespace(folder=folder, numbers=numbers(folder))
 
 
 @pytest.fixture(scope="session")

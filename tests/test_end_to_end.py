@@ -10,17 +10,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from clones import small_clone, typed
+from clones import typed
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """A clone of the working copy's files, run once with Snakemake."""
-    folder = small_clone(tmp_path_factory.mktemp("clone") / "pro ject")
-    typed(folder, "snakemake", "--cores", "2")
-    return folder
+@pytest.fixture
+def clone(small_run):
+    """The folder of a run, in which the tests below go on one after the other."""
+    return small_run.folder
 
 
 def test_every_number_was_measured(clone):

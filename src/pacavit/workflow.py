@@ -86,11 +86,14 @@ class Pipeline:
         return paths.fill(paths.LOG, job=f"{stage}/{names}" if names else stage)
 
     def command(self, stage: str) -> str:
-        """Return a stage's command line, whose words are shown and kept in the log, after Ctrl-C too."""
+        """Return a stage's command line, whose words are shown and kept in the log.
+
+        Where Ctrl-C or a scheduler signals all processes at once, the shell and ``tee`` wait for the stage to end well.
+        """
         line = paths.fill(stages.command(stage), scale=self.scale)
         for name in stages.STAGES[stage].wildcards:
             line = line.replace(f"{{{name}}}", f"{{wildcards.{name}}}")
-        return f"{line} 2>&1 | tee -i {{log}}"
+        return f"trap : TERM; {line} 2>&1 | (trap '' TERM; exec tee -i {{log}})"
 
 
 def begin(scale: str, main: bool) -> Pipeline:

@@ -297,6 +297,7 @@ def _told(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # Where processors are short, the job that is tracked comes first.
     # MLflow prints the server's address with the password that it may hold.
     with redacted_output():
         delivered = follow(Path(sys.argv[1]), int(sys.argv[2]))

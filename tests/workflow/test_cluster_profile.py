@@ -2,16 +2,21 @@
 
 import re
 import shlex
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from workflow_repository import Checkout
 
 pytest.importorskip("snakemake_executor_plugin_slurm")
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
 TRAININGS = ("pretrain", "coco", "ade20k")
 EVALUATIONS = ("evaluate_imagenet", "evaluate_coco", "evaluate_ade20k")
 ON_CPUS = ("archives_coco", "figures_coco", "complexity", "costs", "claims", "report")
+# How the lines for one node and those for several begin in the profile.
+STARTS = (("", "         # one node, a process a GPU"), ("# ", ""))
 
 
 class Resources(dict):
@@ -22,8 +27,13 @@ class Resources(dict):
 
 @pytest.fixture(scope="session")
 def submitted(fresh):
-    """The options of sbatch for one job of each rule, from what a dry run says that it asks for."""
-    printed = fresh.run("snakemake", "-n", "--profile", "slurm")
+    """The options of sbatch for one job of each rule."""
+    return planned(fresh, "slurm")
+
+
+def planned(checkout, profile: str) -> dict[str, dict[str, str]]:
+    """Return the options of sbatch for one job of each rule, from what a dry run says that it asks for."""
+    printed = checkout.run("snakemake", "-n", "--profile", profile)
     lines = {}
     for rule, text in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", printed, re.MULTILINE):
         asked = re.search(r"resources: (.*)$", text, re.MULTILINE)[1]
@@ -43,6 +53,7 @@ def sbatch(asked: str) -> dict[str, str]:
         "account": f"-A {resources.slurm_account}",
         "partition": f"-p {resources.slurm_partition}",
     }
+    validate_slurm_extra(SimpleNamespace(resources=SimpleNamespace(**resources)))
     settings = SimpleNamespace(requeue=True, no_requeue=False, qos=None, reservation=None)
     words = shlex.split(get_submit_command(SimpleNamespace(resources=resources, threads=1), given, settings))
     options: dict[str, str] = {}
@@ -59,11 +70,36 @@ def sbatch(asked: str) -> dict[str, str]:
 def test_a_training_has_the_gpus_of_one_node_and_is_requeued(submitted, rule):
     line = submitted[rule]
     assert (line["-p"], line["gpus"], line["--cpus-per-gpu"]) == ("gpu", "8", "8")
+    # Without it Slurm may gather the GPUs from several nodes.
+    assert line["--nodes"] == "1"
     assert (line["--mem"], line["-t"]) == ("200000", "2880")
     assert "--requeue" in line
-    # torchrun starts the processes; more tasks would each start all of them.
+    # The training starts its processes; more tasks would each start all of them.
     assert not {"--ntasks-per-gpu", "--ntasks-per-node"} & set(line)
     assert line.get("--ntasks", "1") == "1"
+
+
+@pytest.fixture(scope="session")
+def over_nodes(fresh, tmp_path_factory):
+    """The same once the profile's lines for several nodes are taken, as its comment tells."""
+    folder = tmp_path_factory.mktemp("several") / "project"
+    shutil.copytree(fresh.folder, folder)
+    profile = folder / "slurm" / "config.yaml"
+    lines = profile.read_text().splitlines()
+    begin, comment = (lines.index(f"  {sign}pretrain: &training{rest}") for sign, rest in STARTS)
+    end = next(number for number in range(comment, len(lines)) if not lines[number].startswith("  # "))
+    taken = [line.replace("  # ", "  ", 1) for line in lines[comment:end]]
+    profile.write_text("\n".join([*lines[:begin], *taken, *lines[end:]]))
+    return planned(Checkout(folder), "slurm")
+
+
+@pytest.mark.parametrize("rule", TRAININGS)
+def test_a_training_over_several_nodes_has_all_gpus_of_each(over_nodes, rule):
+    line = over_nodes[rule]
+    assert (line["--nodes"], line["--ntasks"], line["--gpus-per-node"]) == ("2", "2", "8")
+    assert (line["--cpus-per-task"], line["--mem"], line["-t"]) == ("64", "200000", "2880")
+    assert line["gpus"] == ""
+    assert "--requeue" in line
 
 
 @pytest.mark.parametrize("rule", EVALUATIONS)
