@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.kinds import CLUSTERINGS, attention
-from pacavit.models.paca_vit import PatchToClusterAttention, to_map, to_tokens
+from pacavit.models.paca_vit import GELU, PatchToClusterAttention, to_map, to_tokens
 
 SIZE = (3, 5)
 ALL = (*CLUSTERINGS, "plain")
@@ -218,3 +218,24 @@ def test_tokens_and_their_map_share_memory():
     assert maps.data_ptr() == to_tokens(maps).data_ptr() == x.data_ptr()
     assert torch.equal(maps[0, :, 1, 2], x[0, 1 * SIZE[1] + 2])
     assert torch.equal(to_tokens(maps.contiguous()), x)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_map_of_a_layers_tokens_is_channels_last_for_one_image_too(batch):
+    """A linear layer gives a single image's tokens another batch stride, by which torch would take another order."""
+    tokens = torch.nn.Linear(8, 8)(torch.rand(batch, 12, 8))
+    convolved = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)(to_map(tokens, (4, 3)))
+    assert convolved.is_contiguous(memory_format=torch.channels_last)
+    assert not convolved.is_contiguous()
+    assert to_tokens(convolved).data_ptr() == convolved.data_ptr()
+
+
+def test_gelu_overwrites_its_input_only_without_gradients():
+    x = torch.randn(3, 5, requires_grad=True)
+    expected = torch.nn.functional.gelu(x)
+    kept = x * 1
+    assert torch.equal(GELU()(kept), expected)
+    assert torch.equal(kept, x)
+    with torch.no_grad():
+        assert torch.equal(GELU()(kept), expected)
+        assert torch.equal(kept, expected)

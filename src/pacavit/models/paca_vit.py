@@ -34,7 +34,8 @@ NORM_EPS = 1e-6
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """View tokens (B, N, C) as a map (B, C, H, W), N = H × W; channels-last in memory."""
-    return tokens.transpose(1, 2).unflatten(2, size)
+    # Split before the axes move: for one image torch would not see the memory order otherwise, and copy.
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
 
 
 def to_tokens(maps: Tensor) -> Tensor:
@@ -54,12 +55,23 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        x = self.proj(x)
+        # Images come in another memory order, and convolutions keep to that of their input.
+        x = self.proj(x.contiguous(memory_format=torch.channels_last))
         return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
 
 
 def _halving(in_chans: int, out_chans: int, device=None, dtype=None) -> nn.Conv2d:
     return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1, device=device, dtype=dtype)
+
+
+class GELU(nn.GELU):
+    """GELU that overwrites its input where no backward pass will ask for it.
+
+    Only for outputs of a layer: at the width of the feed-forward network a further tensor costs more than the function.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class DepthWiseConv(nn.Module):
@@ -70,7 +82,9 @@ class DepthWiseConv(nn.Module):
         self.dwconv = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return x + to_tokens(self.dwconv(to_map(x, size)))
+        x = to_map(x, size)
+        # In place: at this width a further tensor is the costliest part of the addition.
+        return to_tokens(self.dwconv(x).add_(x))
 
 
 class Mlp(nn.Module):
@@ -81,7 +95,7 @@ class Mlp(nn.Module):
         dd = {"device": device, "dtype": dtype}
         self.fc1 = nn.Linear(dim, hidden_dim, **dd)
         self.dwconv = DepthWiseConv(hidden_dim, **dd)
-        self.act = nn.GELU()
+        self.act = GELU()
         self.drop = nn.Dropout(drop)
         self.fc2 = nn.Linear(hidden_dim, dim, **dd)
 
@@ -98,9 +112,9 @@ class ConvClustering(nn.Module):
         dd = {"device": device, "dtype": dtype}
         self.clustering = nn.Sequential(
             nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, **dd),
-            nn.GELU(),
+            GELU(),
             nn.Conv2d(dim, dim, kernel_size=1, **dd),
-            nn.GELU(),
+            GELU(),
             nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False, **dd),
         )
 

@@ -1,0 +1,82 @@
+"""All benchmarks of speed in one run, and the table of them.
+
+    python benchmarks/suite.py [--only eager] [--rounds 7] [--json reports/benchmarks.json] [--guard 0.7]
+
+With `--guard` it exits with 1 if a median is worse than its aim by more than that factor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import click
+import pandas as pd
+import pipeline
+import resolution
+import torch
+from measuring import Figure
+
+import models
+
+SECTIONS = {
+    "eager": models.eager,
+    "compiled": models.compiled,
+    "resolution": resolution.measure,
+    "pipeline": pipeline.measure,
+}
+
+
+@click.command()
+@click.option(
+    "--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Leave the other sections out."
+)
+@click.option("--rounds", default=7, show_default=True, help="Of each comparison.")
+@click.option("--json", "target", default="reports/benchmarks.json", show_default=True, type=Path)
+@click.option("--guard", type=click.FloatRange(0, 1), help="Fail below this share of an aim.")
+def main(only: tuple[str, ...], rounds: int, target: Path, guard: float | None) -> None:
+    """Measure, write the figures, and print their tables."""
+    lost = []
+    found = json.loads(target.read_text()) if only and target.exists() else {"sections": {}}
+    found["machine"] = {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+    for name in only or SECTIONS:
+        figures = SECTIONS[name](rounds)
+        found["sections"][name] = [
+            {**vars(figure), "median": figure.median, "holds": figure.holds} for figure in figures
+        ]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(found, indent=1) + "\n")
+        click.echo(f"{_table(figures)}\n")
+        lost += [figure.name for figure in figures if guard is not None and figure.is_lost(guard)]
+    if lost:
+        sys.exit(f"worse than {guard:g} of the aim: {'; '.join(lost)}")
+
+
+def _table(figures: list[Figure]) -> str:
+    rows = {
+        figure.name: {
+            "median": f"{figure.median:.3g} {figure.unit}".strip(),
+            "spread": f"{min(figure.values):.3g}–{max(figure.values):.3g}",
+            "aim": _aim(figure),
+        }
+        for figure in figures
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").to_markdown()
+
+
+def _aim(figure: Figure) -> str:
+    if figure.aim is None:
+        return ""
+    sign = "≤" if figure.at_most else "≥"
+    return f"{sign} {figure.aim:g}: {'met' if figure.holds else 'missed'}"
+
+
+if __name__ == "__main__":
+    main()
