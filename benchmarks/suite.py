@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import click
+import loading
 import pandas as pd
 import pipeline
 import resolution
@@ -26,6 +27,7 @@ SECTIONS = {
     "eager": models.eager,
     "compiled": models.compiled,
     "resolution": resolution.measure,
+    "loading": loading.measure,
     "pipeline": pipeline.measure,
 }
 

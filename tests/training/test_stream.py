@@ -1,11 +1,13 @@
 """The order of samples and their random draws depend on (seed, epoch, index) alone."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pacavit.training.stream import PositionSampler, SampleStream, seed_step
+from pacavit.training.stream import PositionSampler, SampleStream, seed_all, seed_sample, seed_step
 
 
 class Draws(Dataset):
@@ -59,3 +61,13 @@ def test_a_step_has_draws_of_its_own():
         draws.append((np.random.rand(), float(torch.rand(()))))
     assert draws[0] == draws[1]
     assert len(set(draws)) == 3
+
+
+def test_a_sample_seeds_no_device_and_draws_the_same(monkeypatch):
+    """Of a device that is not in use, torch would note the seed with a traceback, and keep it."""
+    seed_all(1, 2, 3)
+    expected = np.random.rand(), float(torch.rand(())), random.random()
+    monkeypatch.setattr(torch, "manual_seed", None)
+    seed_sample(1, 2, 3)
+    assert (np.random.rand(), float(torch.rand(())), random.random()) == expected
+    assert SampleStream(Draws(), seed=3)[0]

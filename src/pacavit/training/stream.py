@@ -17,11 +17,24 @@ _ORDER, _SAMPLE, _STEP = 1, 2, 3
 
 
 def seed_all(*entropy: int) -> None:
-    """Seed Python's, NumPy's and torch's generators from a tuple of non-negative integers."""
+    """Seed Python's, NumPy's and torch's generators, of all devices, from a tuple of non-negative integers."""
+    torch.manual_seed(_seed_python(entropy))
+
+
+def seed_sample(*entropy: int) -> None:
+    """Do the same, but leave generators of devices alone, which no augmentation asks.
+
+    For a device that is not in use, as in a loading process, torch notes each seed with a traceback and keeps it.
+    """
+    torch.default_generator.manual_seed(_seed_python(entropy))
+
+
+def _seed_python(entropy: tuple[int, ...]) -> int:
+    """Seed Python's and NumPy's generators; return the seed that is torch's."""
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]))
+    return int(words[2])
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
@@ -62,7 +75,7 @@ class SampleStream(Dataset):
 
     def __getitem__(self, position: int):
         index = self.index(position)
-        seed_all(_SAMPLE, self.seed, position // self.epoch_size, index)
+        seed_sample(_SAMPLE, self.seed, position // self.epoch_size, index)
         return self.dataset[index]
 
 
