@@ -14,8 +14,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
-import pacavit.openmmlab.backbone
-import pacavit.openmmlab.paca_head  # noqa: F401, registers the head
+import pacavit.openmmlab.backbone  # noqa: F401, registers it
 from pacavit.models import variant_config
 from pacavit.params.ade20k import PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
@@ -40,9 +39,11 @@ def scoped(scope: str) -> Iterator[None]:
     if scope == "mmdet":
         from mmdet.utils import register_all_modules
 
-        import pacavit.openmmlab.roi_extractor  # noqa: F401, registers it
+        import pacavit.openmmlab.roi_extractor
     else:
         from mmseg.utils import register_all_modules
+
+        import pacavit.openmmlab.paca_head  # noqa: F401, registers it
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope(scope):
         yield
