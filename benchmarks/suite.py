@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import click
+import learning
 import loading
 import pandas as pd
 import pipeline
@@ -29,6 +30,7 @@ SECTIONS = {
     "resolution": resolution.measure,
     "loading": loading.measure,
     "pipeline": pipeline.measure,
+    "learning": learning.measure,
 }
 
 
