@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from measuring import Figure, in_turn, ratios
 from prepare import prepared, project, run, write_archives
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_dataset, create_loader
+from timm.data import create_dataset, create_loader
 from torch.utils.data import DataLoader
 
 from pacavit import params
@@ -69,26 +69,18 @@ def _own_loader(images: ImageNetShards, augmentation: Augmentation) -> Iterable:
 
 
 def _timm_loader(folder: Path, augmentation: Augmentation) -> Iterable:
+    dataset = create_dataset("", root=str(folder))
     loader = create_loader(
-        create_dataset("", root=str(folder)),
+        dataset,
         input_size=(3, SIZE, SIZE),
         batch_size=BATCH,
         is_training=True,
         use_prefetcher=False,
-        no_aug=False,
-        re_prob=augmentation.random_erasing,
-        re_mode="pixel",
-        scale=tuple(augmentation.crop_scale),
-        ratio=tuple(augmentation.crop_ratio),
-        hflip=augmentation.hflip,
-        color_jitter=None,
-        auto_augment=augmentation.auto_augment,
-        interpolation=augmentation.interpolation,
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
         num_workers=0,
         persistent_workers=False,
     )
+    # What timm's options would give, without a second list of them.
+    dataset.transform = train_transform(SIZE, augmentation)
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 

@@ -8,6 +8,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
+
 #: Where every program of Slurm looks by itself; Snakemake's executor drops the variable that says otherwise.
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 NODES = ("n1", "n2")
@@ -16,7 +18,7 @@ _PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "sca
 _SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 
 _SLURM_CONF = """
-ClusterName=test
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmUser=root
@@ -64,6 +66,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._name = f"test{os.getpid()}"
         self._stack = ExitStack()
 
     def __enter__(self) -> "Cluster":
@@ -110,7 +113,9 @@ class Cluster:
         ports = dict(zip(("controller", *NODES), _free_ports(3), strict=True))
         CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
         stack.callback(CONFIGURATION.unlink)
-        CONFIGURATION.write_text(_SLURM_CONF.format(host=socket.gethostname(), folder=self._folder, **ports))
+        CONFIGURATION.write_text(
+            _SLURM_CONF.format(name=self._name, host=socket.gethostname(), folder=self._folder, **ports)
+        )
 
     def _start(self, stack: ExitStack, name: str, *arguments: str) -> None:
         with open(self._folder / f"{name}.out", "a") as output:
@@ -122,6 +127,11 @@ class Cluster:
         until = time.monotonic() + 60
         while run("squeue", "--noheader", check=False) and time.monotonic() < until:
             time.sleep(0.2)
+        # On a node that was only declared lost, what it ran goes on.
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("SLURM_CLUSTER_NAME") == self._name:
+                    process.kill()
 
     def _idle(self) -> bool:
         states = run("sinfo", "--noheader", "--Node", "--format=%T", check=False).split()
