@@ -112,7 +112,7 @@ class Cluster:
             (self._folder / f"spool-{node}").mkdir()
         ports = dict(zip(("controller", *NODES), _free_ports(3), strict=True))
         CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
-        stack.callback(CONFIGURATION.unlink)
+        stack.callback(CONFIGURATION.unlink, missing_ok=True)
         CONFIGURATION.write_text(
             _SLURM_CONF.format(name=self._name, host=socket.gethostname(), folder=self._folder, **ports)
         )
