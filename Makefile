@@ -37,7 +37,7 @@ lint: install  ## Check style and security: ruff, snakefmt, snakemake --lint, ba
 	$(BIN)/snakemake --lint
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
-benchmark: install  ## Measure speed, as ratios to peers; some twenty minutes on an idle machine
+benchmark: install  ## Measure speed, as ratios to peers; takes half an hour or more, on an idle machine
 	$(BIN)/python benchmarks/suite.py
 
 format: install  ## Put the code in the house style
