@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from unittest import mock
@@ -15,9 +11,9 @@ from unittest import mock
 import timm
 import torch
 from measuring import Figure
-from prepare import ROOT
+from miniature import SCALE, create_job, prepared
 
-from pacavit import params, paths, stages
+from pacavit import params, stages
 from pacavit.tracking import Run
 from pacavit.training import pretrain
 from pacavit.training.stream import seed_all
@@ -46,22 +42,12 @@ def measure(rounds: int) -> list[Figure]:
     """Train both by the miniature's recipe, with a seed a round; a training takes a minute or two."""
     found: dict[str, list[float]] = {"clusters": [], "plain": []}
     reached: dict[str, list[float]] = {"clusters": [], "plain": []}
-    back = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            os.symlink(ROOT / "params", "params")
-            for step in ("archives", "prepare"):
-                command = [sys.executable, "-m", "pacavit", step, "imagenet"]
-                environment = {**os.environ, "PACAVIT_TRACKING": "off"}
-                subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-            for seed in range(max(2, rounds // 2)):
-                for kind in ("clusters", "plain") if seed % 2 else ("plain", "clusters"):
-                    run = _trained(kind, seed)
-                    found[kind].append(run.seconds_to(TOP1))
-                    reached[kind].append(max(top1 for _, top1 in run.epochs))
-        finally:
-            os.chdir(back)
+    with prepared(["imagenet"]):
+        for seed in range(max(2, rounds // 2)):
+            for kind in ("clusters", "plain") if seed % 2 else ("plain", "clusters"):
+                run = _trained(kind, seed)
+                found[kind].append(run.seconds_to(TOP1))
+                reached[kind].append(max(top1 for _, top1 in run.epochs))
     faster = [plain / own for own, plain in zip(found["clusters"], found["plain"], strict=True)]
     return [
         Figure(f"miniature to {TOP1:g} % top-1, {VARIANT} against plain attention", faster),
@@ -72,21 +58,8 @@ def measure(rounds: int) -> list[Figure]:
 
 def _trained(kind: str, seed: int) -> Timed:
     """Train one of the two, from images to weights, and return when it was how good."""
-    work = Path("work", f"{kind}-{seed}")
-    names = {"variant": VARIANT, "seed": seed}
-    stage = stages.STAGES["pretrain"]
-    run = Timed(work)
-    job = stages.Job(
-        stage="pretrain",
-        scale="mini",
-        names=names,
-        params=params.load("mini"),
-        inputs={key: paths.path(p, scale="mini", **names) for key, p in stage.inputs.items()},
-        outputs={key: work / paths.path(p, scale="mini", **names).name for key, p in stage.outputs.items()},
-        fingerprint=f"{kind}-{seed}",
-        work=work,
-        run=run,
-    )
+    run = Timed(Path("work", f"{kind}-{seed}"))
+    job = create_job("pretrain", run, params.load(SCALE), {"variant": VARIANT, "seed": seed})
     model = mock.patch.object(pretrain, "create_model", _plain if kind == "plain" else pretrain.create_model)
     with model, contextlib.redirect_stdout(io.StringIO()):
         pretrain.pretrain(job)

@@ -63,10 +63,10 @@ def _one(name: str, height: int, width: int, kept: str) -> dict[str, float]:
     if kept:
         F.scaled_dot_product_attention = lambda *given, **_: _kept_attention(maps, *given)
     images = torch.rand(1, 3, height, width)
-    before = _peak()
+    before = peak()
     with torch.inference_mode():
         taken = seconds(lambda: model(images), repeats=1)
-        after = _peak()
+        after = peak()
         maps.clear()
         taken = min(taken, seconds(lambda: model(images), repeats=2))
     return {"seconds": taken, "megabytes": after - before}
@@ -79,7 +79,7 @@ def _kept_attention(
     return maps[-1] @ v
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return the most memory that this program ever had, in MB; ``getrusage`` would count who started it too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -13,7 +13,9 @@ import platform
 import sys
 from pathlib import Path
 
+import attention
 import click
+import dense
 import learning
 import loading
 import pandas as pd
@@ -28,7 +30,9 @@ SECTIONS = {
     "eager": models.eager,
     "compiled": models.compiled,
     "resolution": resolution.measure,
+    "attention": attention.measure,
     "loading": loading.measure,
+    "dense": dense.measure,
     "pipeline": pipeline.measure,
     "learning": learning.measure,
 }

@@ -46,22 +46,38 @@ class PaCaHead(BaseDecodeHead):
 
     def forward_with_clusters(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and cluster logits, both (B, classes, H / 4, W / 4), of the four stage maps."""
+        x = self._joined(inputs)
+        cluster_logits = self.clustering(x)
+        q, k, v = self._projected(x, cluster_logits)
+        # One head, and no division by the root of its width, as published.
+        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+        attended = attended.transpose(1, 2).unflatten(2, x.shape[2:])
+        return self.cls_seg(self.proj(attended)), cluster_logits
+
+    def weights(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the assignment (B, classes, H / 4, W / 4), and the attention (B, 1, N, classes) of N pixels to it."""
+        x = self._joined(inputs)
+        cluster_logits = self.clustering(x)
+        q, k, _ = self._projected(x, cluster_logits)
+        assignment = cluster_logits.flatten(2).softmax(dim=-1).unflatten(2, x.shape[2:])
+        return assignment, (q @ k.transpose(1, 2)).softmax(dim=-1)[:, None]
+
+    def _joined(self, inputs: list[Tensor]) -> Tensor:
+        """Return the stage maps at one width and the size of the first, side by side in the channels."""
         maps = [conv(x) for conv, x in zip(self.convs, self._transform_inputs(inputs), strict=True)]
         size = maps[0].shape[2:]
-        x = torch.cat(
+        return torch.cat(
             [F.interpolate(m, size=size, mode="bilinear", align_corners=self.align_corners) for m in maps],
             dim=1,
         )
-        cluster_logits = self.clustering(x)
-        assignment = cluster_logits.flatten(2).softmax(dim=-1)
-        clusters = assignment @ x.flatten(2).transpose(1, 2)
+
+    def _projected(self, x: Tensor, cluster_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, N, C) of the pixels, keys and values (B, classes, C) of the clusters."""
+        clusters = cluster_logits.flatten(2).softmax(dim=-1) @ x.flatten(2).transpose(1, 2)
         q = self.q(x).flatten(2).transpose(1, 2)
         k = self.k(clusters).squeeze(3).transpose(1, 2)
         v = self.v(clusters).squeeze(3).transpose(1, 2)
-        # One head, and no division by the root of its width, as published.
-        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
-        attended = attended.transpose(1, 2).unflatten(2, size)
-        return self.cls_seg(self.proj(attended)), cluster_logits
+        return q, k, v
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Return logits (B, classes, H / 4, W / 4)."""
@@ -71,7 +87,8 @@ class PaCaHead(BaseDecodeHead):
         self, inputs: list[Tensor], batch_data_samples: SampleList, train_cfg: dict
     ) -> dict[str, Tensor]:
         """Return the loss of the logits, and that of the cluster logits by its weight."""
-        logits, cluster_logits = self.forward_with_clusters(inputs)
+        # The loss wants this memory order; changing it at a quarter of the side spares a copy at the image's size.
+        logits, cluster_logits = (x.contiguous() for x in self.forward_with_clusters(inputs))
         losses = self.loss_by_feat(logits, batch_data_samples)
         on_clusters = self.loss_by_feat(cluster_logits, batch_data_samples)
         losses["loss_clusters"] = self.cluster_loss_weight * on_clusters["loss_ce"]

@@ -1,0 +1,168 @@
+"""A step of Mask R-CNN and of the PaCa head by its parts, and how long each task's training waits for data."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import timm
+import torch
+from measuring import Figure
+from miniature import create_job, prepared
+from mmengine.optim import OptimWrapper
+from safetensors.torch import save_file
+
+import pacavit.models  # noqa: F401, registers the variants
+from pacavit import params, stages
+from pacavit.openmmlab.models import scoped
+from pacavit.openmmlab.runner import FineTuning, create_runner
+from pacavit.tracking import Run
+from pacavit.training import ade20k, coco, pretrain
+from pacavit.training.interruption import Interruption
+from pacavit.training.loading import Batches
+from pacavit.training.progress import Progress
+
+VARIANT = "pacavit_tiny_p2cconv_100_0"
+#: Methods of a model whose time is shown; what they call is in theirs.
+PARTS = {
+    "coco": {
+        "backbone": "backbone.forward",
+        "pyramid": "neck.forward",
+        "proposals and their loss": "rpn_head.loss_and_predict",
+        "regions and their losses": "roi_head.loss",
+    },
+    "ade20k": {"backbone": "backbone.forward", "head and its losses": "decode_head.loss"},
+}
+_WARM = 2
+
+
+class Parts:
+    """Seconds by part of the updates of one training, a list of them by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._current: dict[str, float] = defaultdict(float)
+        self._start = time.perf_counter()
+
+    def timed(self, name: str, function: Callable) -> Callable:
+        """Return the function, whose time counts to a part."""
+
+        @functools.wraps(function)
+        def call(*args: object, **kwargs: object) -> object:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._current[name] += time.perf_counter() - start
+
+        return call
+
+    def end_update(self) -> None:
+        """Close the account of an update, with what no part has as the rest."""
+        now = time.perf_counter()
+        total = now - self._start
+        for name, value in self._current.items():
+            self.seconds[name].append(value)
+        self.seconds["rest"].append(total - sum(self._current.values()))
+        self.seconds["update"].append(total)
+        self._current.clear()
+        self._start = now
+
+    def share(self, name: str) -> list[float]:
+        """Return the part's share of each update in percent, without the first ones."""
+        pairs = zip(self.seconds[name], self.seconds["update"], strict=True)
+        return [100 * value / total for value, total in pairs][_WARM:]
+
+
+def measure(rounds: int) -> list[Figure]:
+    """Train each task for some updates by the paper's recipe with two images an update, on the miniature's scenes."""
+    figures = []
+    with prepared(stages.DATASETS):
+        weights = Path("pretrained.safetensors")
+        save_file(timm.create_model(VARIANT).state_dict(), weights)
+        for task in PARTS:
+            parts = _finetuned(task, weights, rounds + _WARM)
+            figures.append(Figure(f"{task}, update of two images", parts.seconds["update"][_WARM:], "s"))
+            figures += [
+                Figure(f"{task}, {name}", parts.share(name), "%")
+                for name in parts.seconds
+                if name not in ("update", "waiting for data")
+            ]
+            figures.append(_waiting(task, parts))
+        figures.append(_waiting("imagenet", _pretrained(rounds + _WARM)))
+    return figures
+
+
+def _waiting(task: str, parts: Parts) -> Figure:
+    return Figure(f"{task}, waiting for data", parts.share("waiting for data"), "%")
+
+
+def _finetuned(task: str, weights: Path, updates: int) -> Parts:
+    """Fine-tune one task and return the time of its parts."""
+    names = {"variant": VARIANT, "seed": 0} | ({"head": "paca"} if task == "ade20k" else {})
+    job = create_job(task, Run(Path("work", task)), _small(task), names, {"pretrained": weights})
+    described = coco.describe(job) if task == "coco" else ade20k.describe(job, "BN")
+    described = dataclasses.replace(
+        described, updates=updates, validate_updates=updates, validate=lambda model: {}
+    )
+    with _watched() as parts:
+        _train(job, described, PARTS[task], parts)
+    return parts
+
+
+def _train(job: stages.Job, task: FineTuning, names: dict[str, str], parts: Parts) -> None:
+    with scoped(task.scope), contextlib.redirect_stdout(io.StringIO()):
+        runner = create_runner(job, task, torch.device("cpu"))
+        for name, path in {"images": "data_preprocessor.forward", **names}.items():
+            _time(runner.model, path, name, parts)
+        # The runner builds its optimiser as it starts.
+        updated = parts.timed("backward pass and AdamW", OptimWrapper.update_params)
+        with mock.patch.object(OptimWrapper, "update_params", updated):
+            runner.train()
+
+
+def _time(owner: object, path: str, name: str, parts: Parts) -> None:
+    *attributes, method = path.split(".")
+    owner = functools.reduce(getattr, attributes, owner)
+    setattr(owner, method, parts.timed(name, getattr(owner, method)))
+
+
+def _pretrained(updates: int) -> Parts:
+    """Pretrain for some updates and return how long they waited."""
+    job = create_job(
+        "pretrain", Run(Path("work", "pretrain")), _small("pretrain"), {"variant": VARIANT, "seed": 0}
+    )
+    with _watched() as parts, contextlib.redirect_stdout(io.StringIO()):
+        training = pretrain.Training(job, torch.device("cpu"))
+        training.total = updates
+        training.run(Interruption())
+    return parts
+
+
+def _small(page: str) -> params.Params:
+    """Return the paper's parameters with batches that a processor can take, and one process that loads them."""
+    given = params.load("paper")
+    batch = 8 if page == "pretrain" else 2
+    whole = getattr(given, page)
+    recipe = whole.recipe.model_copy(update={"global_batch": batch, "micro_batch": batch, "workers": 1})
+    return params.Params(**{**vars(given), page: whole.model_copy(update={"recipe": recipe})})
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[Parts]:
+    """Take the time that updates wait for their batches, and note where each ends."""
+    parts = Parts()
+
+    def update(self: Progress, **shown: float) -> None:
+        parts.end_update()
+
+    waited = parts.timed("waiting for data", Batches.__next__)
+    with mock.patch.object(Batches, "__next__", waited), mock.patch.object(Progress, "update", update):
+        yield parts
