@@ -105,7 +105,7 @@ def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):
     ran = {
         line.split("'")[1].split("@")[0] for line in printed.splitlines() if line.startswith("Running stage")
     }
-    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "claims", "report"}
+    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "clusters", "claims", "overview", "report"}
     assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
 
 

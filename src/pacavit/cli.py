@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import click
 from click.core import ParameterSource
@@ -144,6 +145,23 @@ def figures(dataset: str, variant: str, head: str | None, seed: int, scale: str)
 
 
 @cli.command()
+@variant_argument
+@head_option
+@seed_option
+@scale_option
+def clusters(variant: str, head: str, seed: int, scale: str) -> None:
+    """Measure how the clusters of a segmentor agree with labels, and how stable they are."""
+    _run("clusters", scale, variant=variant, head=head, seed=seed)
+
+
+@cli.command()
+@scale_option
+def overview(scale: str) -> None:
+    """Draw the paper's figures over all models, and write its tables."""
+    _run("overview", scale)
+
+
+@cli.command()
 @scale_option
 def complexity(scale: str) -> None:
     """Count parameters and multiply-adds of every published model; needs no data."""
@@ -224,6 +242,46 @@ def sync() -> None:
     with redacted_output():
         number = sync_all()
     click.echo(f"{number} runs are up to date at {shown_uri()}")
+
+
+@cli.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Of a classifier, detector or segmentor.",
+)
+@click.option(
+    "--model", "variant", metavar="VARIANT", help="Variant of the weights.  [default: told from them]"
+)
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="New folder to write.")
+@click.option(
+    "--side", type=click.IntRange(32, 2048), default=224, show_default=True, help="Shorter side, pixels."
+)
+@click.option(
+    "--at",
+    nargs=2,
+    type=click.FloatRange(0, 1),
+    default=(0.5, 0.5),
+    show_default=True,
+    help="Patch of the attention's figure, as share of height and width.",
+)
+@click.option("--classes", type=click.File(), help="Names of a segmentor's classes, a line each.")
+def explain(
+    images: tuple[Path, ...],
+    weights: Path,
+    variant: str | None,
+    target: Path,
+    side: int,
+    at: tuple[float, float],
+    classes: TextIO | None,
+) -> None:
+    """Show the clusters of IMAGES: assignment maps, attention by head, and a page on which one clicks patches."""
+    from pacavit.figures.explain import explain
+
+    names = None if classes is None else classes.read().splitlines()
+    click.echo(explain(images, weights, variant, target, side, at, names))
 
 
 @cli.group()

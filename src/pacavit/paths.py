@@ -40,9 +40,12 @@ RELEASED_IMAGENET_PREDICTIONS = "predictions/{scale}/released/imagenet/{variant}
 RELEASED_COCO_PREDICTIONS = "predictions/{scale}/released/coco/{variant}.json"
 RELEASED_ADE20K_PREDICTIONS = "predictions/{scale}/released/ade20k/{variant}/{head}.npz"
 
-IMAGENET_FIGURE = "reports/{scale}/figures/imagenet/{variant}/seed{seed}/{figure}.png"
-COCO_FIGURE = "reports/{scale}/figures/coco/{variant}/seed{seed}/{figure}.png"
-ADE20K_FIGURE = "reports/{scale}/figures/ade20k/{variant}/{head}/seed{seed}/{figure}.png"
+IMAGENET_FIGURE = "reports/{scale}/figures/imagenet/{variant}/seed{seed}/{file}"
+COCO_FIGURE = "reports/{scale}/figures/coco/{variant}/seed{seed}/{file}"
+ADE20K_FIGURE = "reports/{scale}/figures/ade20k/{variant}/{head}/seed{seed}/{file}"
+
+CLUSTERS = "reports/{scale}/clusters/{variant}/{head}/seed{seed}.json"
+OVERVIEW = "reports/{scale}/overview/{file}"
 
 PUBLISHED = "claims/published.csv"
 COMPLEXITY = "reports/{scale}/claims/complexity.json"
@@ -51,6 +54,8 @@ COSTS = "reports/{scale}/claims/costs.json"
 LEDGER = "reports/{scale}/claims/ledger.csv"
 
 REPORT = "reports/index.html"
+#: Speed as measured by ``benchmarks/suite.py``, and committed.
+BENCHMARKS = "reports/benchmarks.json"
 
 #: Training state of one job, outside the declared outputs (Snakemake deletes those before a retry).
 WORK = "work/{stage}/{fingerprint}"

@@ -33,6 +33,12 @@ ALL, RELEASED = "all", "evaluate_released"
 #: One task alone, by target; the data set's bare name is a stage's.
 TASKS = {f"only_{dataset}": dataset for dataset in DATASETS}
 
+#: Drawn of each trained model, in the order of the page.
+FIGURES = ("curve", "predictions", "clusters", "assignments", "attention")
+
+#: Drawn over all models.
+OVERVIEW = ("accuracy", "ablations", "complexity", "module")
+
 #: How long a job waits for its work folder.
 _LOCK_SECONDS = 15
 
@@ -124,7 +130,10 @@ def _figures(dataset: str, wildcards: tuple[str, ...], command: str, pattern: st
         command=command,
         function=f"pacavit.figures.{dataset}:draw",
         inputs={"data": _prepared(dataset), **inputs},
-        outputs={name: paths.fill(pattern, figure=name) for name in ("curve", "predictions", "clusters")},
+        outputs={
+            **{figure: paths.fill(pattern, file=f"{figure}.png") for figure in FIGURES},
+            "view": paths.fill(pattern, file="view.json"),
+        },
         params=(f"figures:{dataset}",),
     )
 
@@ -170,6 +179,11 @@ _PLAN = (
 )
 _EVALUATIONS = tuple(f"evaluate_{dataset}" for dataset in DATASETS)
 _FIGURES = tuple(f"figures_{dataset}" for dataset in DATASETS)
+#: What ends each task.
+_LAST = {
+    **{dataset: (f"figures_{dataset}",) for dataset in DATASETS},
+    "ade20k": ("figures_ade20k", "clusters"),
+}
 
 _STAGES = [
     *(_archives(dataset) for dataset in DATASETS),
@@ -258,6 +272,15 @@ _STAGES = [
         metrics=paths.ADE20K_METRICS,
         predictions=paths.ADE20K_PREDICTIONS,
     ),
+    Stage(
+        name="clusters",
+        wildcards=("variant", "head", "seed"),
+        command="clusters {variant} --head {head} --seed {seed}",
+        function="pacavit.interpretation.stage:measure",
+        inputs={"data": _prepared("ade20k"), "weights": paths.SEGMENTOR},
+        outputs={"measures": paths.CLUSTERS},
+        params=("evaluate:clusters", "ade20k:recipe"),
+    ),
     *_released(
         "imagenet",
         paths.RELEASED_IMAGENET_METRICS,
@@ -324,6 +347,25 @@ _STAGES = [
         gathers=_EVALUATIONS,
     ),
     Stage(
+        name="overview",
+        wildcards=(),
+        command="overview",
+        function="pacavit.figures.overview:write",
+        inputs={"ledger": paths.LEDGER, "complexity": paths.COMPLEXITY, "benchmarks": paths.BENCHMARKS},
+        outputs={
+            **{
+                f"{name}_{form}": paths.fill(paths.OVERVIEW, file=f"{name}.{form}")
+                for name in OVERVIEW
+                for form in ("png", "svg")
+            },
+            **{
+                f"{dataset}_{form}": paths.fill(paths.OVERVIEW, file=f"{dataset}.{form}")
+                for dataset in DATASETS
+                for form in ("html", "md", "tex")
+            },
+        },
+    ),
+    Stage(
         name="report",
         wildcards=(),
         command="report",
@@ -331,14 +373,15 @@ _STAGES = [
         inputs={"ledger": paths.LEDGER},
         outputs={"page": paths.REPORT},
         params=("figures:report",),
-        gathers=("pretrain", "coco", "ade20k", *_EVALUATIONS, *_FIGURES, "complexity", "costs", "claims"),
+        gathers=(
+            *("pretrain", "coco", "ade20k"),
+            *(*_EVALUATIONS, *_FIGURES, "clusters"),
+            *("complexity", "costs", "claims", "overview"),
+        ),
     ),
 ]
 
 STAGES = {stage.name: stage for stage in _STAGES}
-
-#: What a stage that gathers reads of the others.
-_GATHERED_SUFFIXES = (".json", ".csv", ".md", ".png")
 
 
 def command(stage: str) -> str:
@@ -397,8 +440,8 @@ def _stages_of(target: str) -> set[str]:
     if target == RELEASED:
         return _leading_to(f"evaluate_released_{dataset}" for dataset in DATASETS)
     if target in TASKS:
-        return _leading_to([f"figures_{TASKS[target]}"])
-    return _leading_to(_FIGURES)
+        return _leading_to(_LAST[TASKS[target]])
+    return _leading_to(stage for last in _LAST.values() for stage in last)
 
 
 def _leading_to(last: Iterable[str]) -> set[str]:
@@ -429,7 +472,7 @@ def gathered(stage: str, scale: str, wanted: params.TargetsPage) -> list[str]:
         path
         for other in STAGES[stage].gathers
         for path in outputs(other, scale, wanted)
-        if path.endswith(_GATHERED_SUFFIXES) and path.startswith("reports/")
+        if path.startswith("reports/")
     ]
 
 

@@ -28,8 +28,10 @@ def fresh(tmp_path_factory) -> Checkout:
         ".gitignore",
         "params",
         "claims",
+        "reports/benchmarks.json",
     ):
         source = ROOT / name
+        (folder / name).parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):

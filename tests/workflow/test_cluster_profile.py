@@ -14,7 +14,7 @@ from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
 TRAININGS = ("pretrain", "coco", "ade20k")
 EVALUATIONS = ("evaluate_imagenet", "evaluate_coco", "evaluate_ade20k")
-ON_CPUS = ("archives_coco", "figures_coco", "complexity", "costs", "claims", "report")
+ON_CPUS = ("archives_coco", "figures_coco", "complexity", "costs", "claims", "overview", "report")
 # How the lines for one node and those for several begin in the profile.
 STARTS = (("", "         # one node, a process a GPU"), ("# ", ""))
 

@@ -36,7 +36,7 @@ def dvc_jobs(folder) -> dict[str, dict]:
 def own_jobs(given: params.Params) -> dict[str, dict]:
     """Return the same from the table of stages."""
     jobs = {}
-    reports = re.compile(r"reports/.*\.(json|csv|md)$")
+    small = re.compile(r"reports/\w+/(claims|curves|metrics|tables)/")
     for stage, names in stages.jobs(given.targets):
         spec = stages.STAGES[stage]
         jobs[stages.name(stage, names)] = {
@@ -44,7 +44,7 @@ def own_jobs(given: params.Params) -> dict[str, dict]:
             "deps": {str(paths.path(p, scale=SCALE, **names)) for p in spec.inputs.values()}
             | {folder_of(path) for path in stages.gathered(stage, SCALE, given.targets)},
             "params": {key.format(**names) for key in spec.params},
-            "outs": {out: not reports.match(out) for out in stages.written(stage, SCALE, names)},
+            "outs": {out: not small.match(out) for out in stages.written(stage, SCALE, names)},
         }
     return jobs
 

@@ -71,3 +71,26 @@ rule evaluate_ade20k:
         values=PIPELINE.values("evaluate_ade20k"),
     shell:
         PIPELINE.command("evaluate_ade20k")
+
+
+rule clusters:
+    input:
+        **PIPELINE.inputs("clusters"),
+    output:
+        measures=report(
+            PIPELINE.outputs("clusters")["measures"],
+            caption="../report/measures.rst",
+            category="Clusters",
+            subcategory="ade20k",
+        ),
+    log:
+        PIPELINE.log("clusters"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        values=PIPELINE.values("clusters"),
+    shell:
+        PIPELINE.command("clusters")

@@ -23,6 +23,19 @@ rule figures_imagenet:
             category="Clusters",
             subcategory="imagenet",
         ),
+        assignments=report(
+            PIPELINE.outputs("figures_imagenet")["assignments"],
+            caption="../report/assignments.rst",
+            category="Clusters",
+            subcategory="imagenet",
+        ),
+        attention=report(
+            PIPELINE.outputs("figures_imagenet")["attention"],
+            caption="../report/attention.rst",
+            category="Clusters",
+            subcategory="imagenet",
+        ),
+        view=PIPELINE.outputs("figures_imagenet")["view"],
     log:
         PIPELINE.log("figures_imagenet"),
     conda:
@@ -58,6 +71,19 @@ rule figures_coco:
             category="Clusters",
             subcategory="coco",
         ),
+        assignments=report(
+            PIPELINE.outputs("figures_coco")["assignments"],
+            caption="../report/assignments.rst",
+            category="Clusters",
+            subcategory="coco",
+        ),
+        attention=report(
+            PIPELINE.outputs("figures_coco")["attention"],
+            caption="../report/attention.rst",
+            category="Clusters",
+            subcategory="coco",
+        ),
+        view=PIPELINE.outputs("figures_coco")["view"],
     log:
         PIPELINE.log("figures_coco"),
     conda:
@@ -93,6 +119,19 @@ rule figures_ade20k:
             category="Clusters",
             subcategory="ade20k",
         ),
+        assignments=report(
+            PIPELINE.outputs("figures_ade20k")["assignments"],
+            caption="../report/assignments.rst",
+            category="Clusters",
+            subcategory="ade20k",
+        ),
+        attention=report(
+            PIPELINE.outputs("figures_ade20k")["attention"],
+            caption="../report/attention.rst",
+            category="Clusters",
+            subcategory="ade20k",
+        ),
+        view=PIPELINE.outputs("figures_ade20k")["view"],
     log:
         PIPELINE.log("figures_ade20k"),
     conda:
@@ -104,6 +143,27 @@ rule figures_ade20k:
         values=PIPELINE.values("figures_ade20k"),
     shell:
         PIPELINE.command("figures_ade20k")
+
+
+rule overview:
+    input:
+        **PIPELINE.inputs("overview"),
+    output:
+        **{
+            name: report(path, caption="../report/overview.rst", category="Overview")
+            for name, path in PIPELINE.outputs("overview").items()
+        },
+    log:
+        PIPELINE.log("overview"),
+    conda:
+        "../envs/pacavit.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        values=PIPELINE.values("overview"),
+    shell:
+        PIPELINE.command("overview")
 
 
 rule report:

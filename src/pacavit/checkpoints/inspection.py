@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from pacavit.checkpoints.fit import Fit
 from pacavit.checkpoints.reader import Checkpoint, read
-from pacavit.checkpoints.tables import Contents, Head, Task, contents, expected_state
+from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,18 @@ def inspect(
     found = contents(checkpoint.weights, variant, task, head)
     fit = Fit.of(expected_state(checkpoint.weights, found), checkpoint.weights)
     return Inspection(path, checkpoint, found, fit)
+
+
+def restore(path: Path, variant: str | None = None, ema: bool = False) -> tuple[torch.nn.Module, Contents]:
+    """Return the model of a file, in evaluation mode, with the weights of the file, and what the file holds.
+
+    The model is the whole one of its task: its backbone is the model itself or ``backbone`` of it.
+
+    Raises:
+        PacavitError: the file cannot be read or does not fit, or no such variant.
+    """
+    found = inspect(path, variant, ema=ema)
+    found.fit.require(path, f"{found.contents.variants[0]} for {found.contents.task}")
+    model = create_model(found.checkpoint.weights, found.contents)
+    model.load_state_dict(found.checkpoint.weights)
+    return model.eval(), found.contents

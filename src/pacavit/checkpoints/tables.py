@@ -85,14 +85,18 @@ def expected_state(weights: State, found: Contents) -> dict[str, Tensor]:
     What a recipe chooses is as in the file: the number of classes, the widths of dense heads, and for ade20k the
     clusters. For imagenet and coco the clusters are the variant's.
     """
-    variant = found.variants[0]
     with torch.device("meta"):
-        if found.task == "imagenet":
-            kwargs = {**variant_config(variant), "num_classes": found.classes or 0}
-            return PaCaViT(**kwargs).state_dict()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on losses, which have no keys
-            return _dense(weights, found, variant).state_dict()
+        return create_model(weights, found).state_dict()
+
+
+def create_model(weights: State, found: Contents) -> torch.nn.Module:
+    """Return the model, with random weights, whose state dict :func:`expected_state` gives."""
+    variant = found.variants[0]
+    if found.task == "imagenet":
+        return PaCaViT(**{**variant_config(variant), "num_classes": found.classes or 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on losses, which have no keys
+        return _dense(weights, found, variant)
 
 
 def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+from timm.models import pvt_v2
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -102,20 +103,24 @@ def measure(model: Counted, paper: Params) -> dict[str, Any]:
 def attention_costs(
     patches: Iterable[int] = (1024, 4096, 16384), dim: int = 96, heads: int = 2
 ) -> dict[str, Any]:
-    """Return multiply-adds of one attention layer over numbers of patches: with 100 clusters, and with none.
+    """Return multiply-adds of one attention layer over numbers of patches, by the kind of attention.
 
-    With clusters the cost is linear in the patches, and without quadratic (abstract of the paper).
+    To 100 clusters the cost is linear in the patches; without clusters it is quadratic (abstract of the paper), and so
+    it is to a grid reduced eightfold a side, as in PVT's first stage, with a 64th of the factor.
     """
+    with torch.device("meta"):
+        layers = {
+            "clusters_100": PatchToClusterAttention(dim, heads, 100, create_clustering("conv", dim, 100)),
+            "clusters_0": PatchToClusterAttention(dim, heads, 0),
+            "reduced_8": pvt_v2.Attention(dim, heads, sr_ratio=8),
+        }
     costs: dict[str, Any] = {"patches": list(patches)}
-    for clusters in (100, 0):
-        with torch.device("meta"):
-            clustering = create_clustering("conv", dim, clusters) if clusters else None
-            layer = PatchToClusterAttention(dim, heads, clusters, clustering).eval()
-        costs[f"clusters_{clusters}"] = [_layer_cost(layer, n, dim) for n in costs["patches"]]
+    for kind, layer in layers.items():
+        costs[kind] = [_layer_cost(layer.eval(), n, dim) for n in costs["patches"]]
     return costs
 
 
-def _layer_cost(layer: PatchToClusterAttention, patches: int, dim: int) -> int:
+def _layer_cost(layer: nn.Module, patches: int, dim: int) -> int:
     tokens = torch.empty(1, patches, dim, device="meta")
     return correct_total(count_operations(layer, lambda: layer(tokens, (patches // 32, 32))))
 

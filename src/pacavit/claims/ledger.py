@@ -89,10 +89,7 @@ def write(job: Job) -> None:
     trained, released = results.trained(job), results.released(job)
     entries = judge_all(claims, complexity, official(trained), job.params.claims, official(released))
     tables.write(job, claims, trained)
-    with atomic_file(job.outputs["ledger"]) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Entry)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(entry) for entry in entries)
+    save(job.outputs["ledger"], entries)
     table = summary(entries)
     job.run.log({verdict.replace(" ", "_"): n for verdict, n in table["all"].items()}, step=0)
     job.run.artifact(job.outputs["ledger"])
@@ -101,10 +98,26 @@ def write(job: Job) -> None:
         report("claims: the table of verdicts in README.md is renewed")
 
 
+def save(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a ledger as CSV."""
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Entry)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in entries)
+
+
 def read(path: Path) -> list[Entry]:
-    """Return the lines of a ledger that :func:`write` wrote."""
+    """Return the lines of a ledger that :func:`save` wrote."""
     with open(path, newline="") as file:
         return [Entry(**line) for line in csv.DictReader(file)]
+
+
+def difference(entry: Entry) -> str:
+    """Return measured minus published, with its sign, where both are numbers; a dash otherwise."""
+    try:
+        return f"{float(entry.measured) - float(entry.published):+.3g}"
+    except ValueError:
+        return "—"
 
 
 def judge_all(

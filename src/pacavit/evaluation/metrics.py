@@ -17,7 +17,14 @@ def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
     Beside the values stand variant, seed, commit, the hashes of the data and the weights, and whether
     the data have the official numbers of images and classes.
     """
-    origin = {
+    write_json(job.outputs["metrics"], {**values, "origin": origin(job)})
+    job.run.log(dict(_leaves(values)), step=0)
+    job.run.artifact(job.outputs["metrics"])
+
+
+def origin(job: Job) -> dict[str, Any]:
+    """Return what a job's numbers were measured on and with; it has the inputs ``data`` and ``weights``."""
+    return {
         **job.names,
         "scale": job.scale,
         "commit": git_commit(),
@@ -25,9 +32,6 @@ def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
         "official": read_manifest(job.inputs["data"])["official"],
         "weights": content_hash(job.inputs["weights"]),
     }
-    write_json(job.outputs["metrics"], {**values, "origin": origin})
-    job.run.log(dict(_leaves(values)), step=0)
-    job.run.artifact(job.outputs["metrics"])
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -6,11 +6,13 @@ import numpy as np
 from matplotlib.patches import Patch
 from PIL import Image
 
+from pacavit.checkpoints.inspection import restore
 from pacavit.data.ade20k import SPLITS
 from pacavit.data.manifest import read_manifest
-from pacavit.figures.clusters import assignments, draw_clusters, load_backbone
+from pacavit.figures.clusters import Pictured, chosen, draw_all
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.style import bare, class_colours, figure
+from pacavit.interpretation.views import observe
 from pacavit.stages import Job
 
 _UNLABELLED = 255
@@ -22,15 +24,15 @@ def draw(job: Job) -> None:
     draw_curve(job, {"mIoU": ("val_mIoU", "mIoU"), "aAcc": ("val_aAcc", "aAcc")}, "share (0 to 1)")
     options = job.params.figures.ade20k
     _draw_predictions(job, options.images)
-    variant = str(job.names["variant"])
-    clusters = job.params.ade20k.variants[variant].num_clusters
-    model = load_backbone(job.inputs["weights"], variant, "backbone.", num_clusters=clusters)
+    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
     files = sorted((job.inputs["data"] / "images" / SPLITS["val"]).glob("*.jpg"))
-    image = Image.open(files[options.clusters_image]).convert("RGB")
-    title = f"{variant}, segmentation with the {job.names['head']} head"
-    draw_clusters(job.outputs["clusters"], image, assignments(model, image), title)
+    classes = read_manifest(job.inputs["data"])["classes"]
+    pictured = []
+    for number in chosen(job, "ade20k", len(files)):
+        image = Image.open(files[number]).convert("RGB")
+        pictured.append(Pictured(files[number].name, image, observe(model, image, classes)))
+    draw_all(job, pictured, f"{job.names['variant']}, segmentation with the {job.names['head']} head")
     job.run.artifact(job.outputs["predictions"])
-    job.run.artifact(job.outputs["clusters"])
 
 
 def _draw_predictions(job: Job, count: int) -> None:

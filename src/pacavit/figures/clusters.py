@@ -1,78 +1,233 @@
-"""Cluster assignment of each stage over an image."""
+"""Clusters of a model over images: as figures, and as numbers for the page on which one can click."""
 
 from __future__ import annotations
 
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from pacavit.checkpoints import read
+from pacavit.errors import PacavitError
 from pacavit.figures.style import bare, class_colours, figure
-from pacavit.models import PaCaViT, variant_config
+from pacavit.files import write_json
+from pacavit.interpretation.views import View
+from pacavit.stages import Job
 
-#: Heat maps a stage.
+#: Heat maps of the most used clusters, a row.
 _SHOWN = 4
+#: Heads of which one sees the attention.
+_HEADS = 8
+_HEAT = mpl.colormaps["cividis"]
 
 
-def load_backbone(weights: Path, variant: str, prefix: str = "", **kwargs: object) -> PaCaViT:
-    """Return the trained backbone of a classifier, or of a dense model, whose keys have the prefix ``backbone.``."""
-    state = {k.removeprefix(prefix): v for k, v in read(weights).weights.items() if k.startswith(prefix)}
-    state = {key: value for key, value in state.items() if not key.startswith("head.")}
-    model = PaCaViT(**{**variant_config(variant), "num_classes": 0, **kwargs})
-    model.load_state_dict(state)
-    return model.eval()
+@dataclass(frozen=True)
+class Pictured:
+    """An image with what a model does on it."""
+
+    name: str
+    image: Image.Image
+    views: list[View]
 
 
-def assignments(model: PaCaViT, image: Image.Image) -> list[np.ndarray | None]:
-    """Return each stage's assignment (M, H, W) of an RGB image, None where patches attend to patches."""
-    pixels = np.asarray(image, dtype=np.float32) / 255
-    normed = (pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD
-    batch = torch.from_numpy(normed.astype(np.float32)).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        return [None if z is None else z[0].numpy() for z in model.assignments(batch)]
+def chosen(job: Job, dataset: str, count: int) -> list[int]:
+    """Return the numbers of the validation images whose clusters are shown.
+
+    Raises:
+        PacavitError: there are not so many images.
+    """
+    numbers = getattr(job.params.figures, dataset).explained
+    if max(numbers) >= count:
+        raise PacavitError(
+            f"params/{job.scale}/figures.yaml: {dataset}.explained: {max(numbers)}: "
+            f"there are {count} validation images; choose numbers from 0 to {count - 1}"
+        )
+    return numbers
 
 
-def draw_clusters(path: Path, image: Image.Image, maps: list[np.ndarray | None], title: str) -> None:
-    """Draw, a row a stage: the image under each patch's strongest cluster, and the most used clusters as heat maps.
+def draw_all(job: Job, pictured: Sequence[Pictured], title: str) -> None:
+    """Write the outputs ``clusters``, ``assignments``, ``attention`` and ``view`` of a job."""
+    draw_clusters(job.outputs["clusters"], pictured, title)
+    draw_assignments(job.outputs["assignments"], pictured, title)
+    draw_attention(job.outputs["attention"], pictured, title)
+    write_json(job.outputs["view"], [as_json(item) for item in pictured])
+    for name in ("clusters", "assignments", "attention"):
+        job.run.artifact(job.outputs[name])
+
+
+def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:
+    """Draw, a row a stage of each image: the strongest cluster of each patch, and the most used clusters as heat maps.
 
     A cluster is used by the patches for which it is the strongest; its heat map is scaled to its own maximum.
     """
-    pixels = np.asarray(image, dtype=np.float64) / 255
-    with figure(path, 1.5 * (_SHOWN + 2), 1.7 * len(maps) + 0.3) as canvas:
+    rows = [(item, view) for item in pictured for view in item.views]
+    with figure(path, 1.5 * (_SHOWN + 2), 1.7 * len(rows) + 0.3) as canvas:
         canvas.suptitle(title)
-        axes = canvas.subplots(len(maps), _SHOWN + 2)
-        for stage, (row, assignment) in enumerate(zip(axes, maps, strict=True), start=1):
+        axes = canvas.subplots(len(rows), _SHOWN + 2, squeeze=False)
+        for row, (item, view) in zip(axes, rows, strict=True):
             for axis in row:
                 bare(axis)
-            row[0].imshow(pixels)
-            if assignment is None:
-                row[0].set_title(f"stage {stage}")
+            row[0].imshow(item.image)
+            row[0].set_title(view.name)
+            if view.assignment is None:
                 note = row[1].text(0, 0.5, "plain attention between patches: no clusters", va="center")
                 note.set_in_layout(False)
                 for axis in row[1:]:
                     axis.axis("off")
                 continue
-            row[0].set_title(f"stage {stage}")
-            _draw_stage(row[1:], pixels, assignment)
+            _draw_view(row[1:], item.image, view)
 
 
-def _draw_stage(axes: np.ndarray, pixels: np.ndarray, assignment: np.ndarray) -> None:
-    # A cluster's weights sum to one over the patches, so clusters compare by their share at a patch.
-    hard = assignment.argmax(axis=0)
-    used, counts = np.unique(hard, return_counts=True)
+def draw_assignments(path: Path, pictured: Sequence[Pictured], title: str) -> None:
+    """Draw all M assignment maps of each stage of each image, row by row from the most used to the least.
+
+    Each is scaled to its own maximum; a line parts those that are the strongest of some patch from the others.
+    """
+    columns = sum(view.assignment is not None for view in pictured[0].views)
+    with figure(path, 3.2 * max(columns, 1), 3.4 * len(pictured) + 0.4) as canvas:
+        canvas.suptitle(
+            f"{title}: all assignment maps, the most used first" if columns else f"{title}: no clusters"
+        )
+        if not columns:
+            return
+        axes = canvas.subplots(len(pictured), columns, squeeze=False)
+        for row, item in zip(axes, pictured, strict=True):
+            clustered = [view for view in item.views if view.assignment is not None]
+            for axis, view in zip(row, clustered, strict=True):
+                bare(axis)
+                axis.imshow(_mosaic(view))
+                used = len(np.unique(view.strongest))
+                height, width = view.size
+                axis.set_title(
+                    f"{view.name}: {len(view.assignment)} clusters of {height} × {width} patches, {used} used",
+                    fontsize=7,
+                )
+
+
+def draw_attention(
+    path: Path, pictured: Sequence[Pictured], title: str, at: tuple[float, float] = (0.5, 0.5)
+) -> None:
+    """Draw, a row a stage of each image, where one patch looks by each head: through the clusters, back to the patches.
+
+    Args:
+        path: file to write.
+        pictured: images with views.
+        title: of the figure.
+        at: the patch, as share of the image's height and width.
+    """
+    rows = [(item, view) for item in pictured for view in item.views]
+    heads = min(_HEADS, max(len(view.attention) for _, view in rows))
+    with figure(path, 1.4 * (heads + 1), 1.6 * len(rows) + 0.4) as canvas:
+        canvas.suptitle(f"{title}: where the marked patch looks, by head")
+        axes = canvas.subplots(len(rows), heads + 1, squeeze=False)
+        for row, (item, view) in zip(axes, rows, strict=True):
+            for axis in row:
+                bare(axis)
+            patch = tuple(min(int(a * n), n - 1) for a, n in zip(at, view.size, strict=True))
+            row[0].imshow(item.image)
+            row[0].set_title(view.name)
+            _mark(row[0], patch, view.size, item.image.size)
+            for head, (axis, seen) in enumerate(zip(row[1:], view.to_patches(patch), strict=False)):
+                axis.imshow(_HEAT(seen / seen.max()))
+                axis.set_title(_top(view, patch, head), fontsize=7)
+            for axis in row[1 + len(view.attention) :]:
+                axis.axis("off")
+
+
+def overlay(image: Image.Image, view: View) -> np.ndarray:
+    """Return the image (H, W, 3), 0 to 1, under the colours of each patch's strongest cluster."""
+    colours = class_colours(len(view.assignment))[view.strongest]
+    shown = Image.fromarray((colours * 255).astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    return 0.35 * np.asarray(image, dtype=np.float64) / 255 + 0.65 * np.asarray(shown) / 255
+
+
+def as_json(item: Pictured) -> dict[str, Any]:
+    """Return what the page needs to show an image's clusters: bytes of weights in base64, with the largest of each.
+
+    An assignment is M maps, each scaled to its own maximum; an attention is h × N × M weights in 255ths.
+    """
+    stages = []
+    for view in item.views:
+        stage: dict[str, Any] = {
+            "name": view.name,
+            "height": view.size[0],
+            "width": view.size[1],
+            "heads": len(view.attention),
+            "attention": _bytes(view.attention),
+            "names": None if view.names is None else list(view.names),
+        }
+        if view.assignment is not None:
+            peaks = view.assignment.max(axis=(1, 2))
+            stage["clusters"] = len(peaks)
+            stage["peaks"] = [float(f"{peak:.4g}") for peak in peaks]
+            stage["assignment"] = _bytes(view.assignment / peaks[:, None, None])
+            stage["strongest"] = view.strongest.ravel().tolist()
+        stages.append(stage)
+    return {"name": item.name, "image": _picture(item.image), "stages": stages}
+
+
+def _draw_view(axes: np.ndarray, image: Image.Image, view: View) -> None:
+    used, counts = np.unique(view.strongest, return_counts=True)
     order = used[np.argsort(-counts, kind="stable")]
-    colours = class_colours(len(assignment))
-    size = (pixels.shape[1], pixels.shape[0])
-    overlay = Image.fromarray((colours[hard] * 255).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-    axes[0].imshow(0.35 * pixels + 0.65 * np.asarray(overlay) / 255)
-    axes[0].set_title(f"{len(used)} of {len(assignment)} used")
-    heat = mpl.colormaps["cividis"]
+    axes[0].imshow(overlay(image, view))
+    axes[0].set_title(f"{len(used)} of {len(view.assignment)} used")
     for axis, cluster in zip(axes[1:], order, strict=False):
-        axis.imshow(heat(assignment[cluster] / assignment[cluster].max()))
-        axis.set_title(f"cluster {cluster}: {np.mean(hard == cluster):.0%}")
+        heat = view.assignment[cluster]
+        axis.imshow(_HEAT(heat / heat.max()))
+        name = f"cluster {cluster}" if view.names is None else view.names[cluster]
+        axis.set_title(f"{name}: {np.mean(view.strongest == cluster):.0%}")
     for axis in axes[1 + len(order) :]:
         axis.axis("off")
+
+
+def _mosaic(view: View) -> np.ndarray:
+    """Return all maps of a view side by side, about as wide as high, on grey."""
+    maps = view.assignment
+    counts = np.bincount(view.strongest.ravel(), minlength=len(maps))
+    order = np.argsort(-counts, kind="stable")
+    height, width = view.size
+    columns = math.ceil(math.sqrt(len(maps) * height / width))
+    rows = math.ceil(len(maps) / columns)
+    gap = max(1, height // 16)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), 0.6)
+    canvas[..., 3] = 1
+    for place, cluster in enumerate(order):
+        top, left = place // columns * (height + gap), place % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = _HEAT(maps[cluster] / maps[cluster].max())
+    return canvas
+
+
+def _mark(axis: Any, patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int]) -> None:
+    """Frame a patch (row, column) of the grid on an image of a size (width, height)."""
+    height, width = size[1] / grid[0], size[0] / grid[1]
+    corner = (patch[1] * width - 0.5, patch[0] * height - 0.5)
+    for colour, line in (("white", 3.0), ("black", 1.2)):
+        axis.add_patch(
+            mpl.patches.Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line)
+        )
+
+
+def _top(view: View, patch: tuple[int, int], head: int) -> str:
+    """Say which cluster a head attends to most from a patch."""
+    if view.assignment is None:
+        return f"head {head + 1}"
+    weights = view.attention[head, patch[0] * view.size[1] + patch[1]]
+    best = int(weights.argmax())
+    name = best if view.names is None else view.names[best]
+    return f"head {head + 1}: {name}, {weights[best]:.0%}"
+
+
+def _bytes(shares: np.ndarray) -> str:
+    return base64.b64encode(np.rint(shares * 255).astype(np.uint8).tobytes()).decode()
+
+
+def _picture(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -13,10 +13,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from pycocotools.coco import COCO
 
+from pacavit.checkpoints.inspection import restore
 from pacavit.data.coco import SPLITS, annotation_file
-from pacavit.figures.clusters import assignments, draw_clusters, load_backbone
+from pacavit.figures.clusters import Pictured, chosen, draw_all
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.style import COLOURS, bare, figure
+from pacavit.interpretation.views import observe
 from pacavit.stages import Job
 
 #: Detections below this score are left out of the picture.
@@ -31,12 +33,15 @@ def draw(job: Job) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotation_file(job.inputs["data"], "val")))
     _draw_predictions(job, truth, options.images)
-    image = _image(job, truth, sorted(truth.getImgIds())[options.clusters_image])
-    model = load_backbone(job.inputs["weights"], str(job.names["variant"]), "backbone.")
-    title = f"{job.names['variant']}, detection"
-    draw_clusters(job.outputs["clusters"], image, assignments(model, image), title)
+    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
+    ids = sorted(truth.getImgIds())
+    pictured = []
+    for number in chosen(job, "coco", len(ids)):
+        image = _image(job, truth, ids[number])
+        name = truth.loadImgs(ids[number])[0]["file_name"]
+        pictured.append(Pictured(name, image, observe(model, image)))
+    draw_all(job, pictured, f"{job.names['variant']}, detection")
     job.run.artifact(job.outputs["predictions"])
-    job.run.artifact(job.outputs["clusters"])
 
 
 def _draw_predictions(job: Job, truth: COCO, count: int) -> None:

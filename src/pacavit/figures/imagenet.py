@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
+from pacavit.checkpoints.inspection import restore
 from pacavit.data.imagenet import ImageNetShards
-from pacavit.figures.clusters import assignments, draw_clusters, load_backbone
+from pacavit.figures.clusters import Pictured, chosen, draw_all
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.style import bare, figure
+from pacavit.interpretation.views import observe
 from pacavit.stages import Job
 
 _COLUMNS = 8
@@ -21,13 +23,14 @@ def draw(job: Job) -> None:
     images = ImageNetShards(job.inputs["data"], "val")
     options = job.params.figures.imagenet
     _draw_predictions(job, images, options.images)
-    model = load_backbone(job.inputs["weights"], str(job.names["variant"]))
+    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
     side = job.params.pretrain.recipe.image_size
-    image = images[options.clusters_image][0].resize((side, side))
-    title = f"{job.names['variant']}, classification"
-    draw_clusters(job.outputs["clusters"], image, assignments(model, image), title)
+    pictured = []
+    for number in chosen(job, "imagenet", len(images)):
+        image = images[number][0].resize((side, side))
+        pictured.append(Pictured(images.name(number), image, observe(model, image)))
+    draw_all(job, pictured, f"{job.names['variant']}, classification")
     job.run.artifact(job.outputs["predictions"])
-    job.run.artifact(job.outputs["clusters"])
 
 
 def _draw_predictions(job: Job, images: ImageNetShards, count: int) -> None:

@@ -6,16 +6,17 @@ import base64
 import csv
 import json
 from collections.abc import Mapping
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+import pandas as pd
 
-from pacavit import paths, stages
+from pacavit import params, paths, stages
 from pacavit.claims import ledger
-from pacavit.files import atomic_file
-from pacavit.stages import DATASETS, Job
+from pacavit.figures import dag, pages
+from pacavit.interpretation.measures import between_seeds
+from pacavit.stages import DATASETS, FIGURES, Job
+from pacavit.tracking import recorded
 
 #: For each task: its heading, and its main metrics by label and dotted key, with the number of decimals.
 TASKS = {
@@ -35,33 +36,93 @@ CAPTIONS = {
     "curve": "Training loss and learning rate (left), validation metrics and the untrained model's level (right).",
     "predictions": "Predictions on the first validation images, beside the labels.",
     "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps.",
+    "assignments": "All assignment maps of each stage, the most used clusters first, each scaled to its own maximum.",
+    "attention": "Where the marked patch looks, by head: its attention to the clusters, spread over their patches.",
 }
+#: What the figures over all models show.
+OVERVIEW_CAPTIONS = {
+    "accuracy": "Accuracy against parameters and multiply-adds: hollow if published, filled if measured here.",
+    "ablations": "The small model with other clusters: number by stage, kind of clustering, and by stage or by block.",
+    "complexity": "One attention layer, of the tiny model's first stage, by number of patches: operations as counted, "
+    "time and peak memory as the benchmarks measured them.",
+    "module": "Patch-to-cluster attention beside vanilla and spatial-reduction attention.",
+}
+#: Columns of learning curves that the page draws of a validation.
+_VALIDATED = ("val_top1", "val_top5", "val_bbox_AP", "val_segm_AP", "val_mIoU", "val_mAcc", "val_aAcc")
+#: The stage that trains the models of each task.
+_TRAININGS = {"imagenet": "pretrain", "coco": "coco", "ade20k": "ade20k"}
 
 
 def write(job: Job) -> None:
     """Write the page from the metrics files and figures of every target."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = resources("pacavit.figures").joinpath("report.html").read_text()
-    page = environment.from_string(template).render(
+    wanted = job.params.targets
+    counts = {stage: len(stages.targets(stage, wanted)) for stage in stages.STAGES}
+    pages.write(
+        job.outputs["page"],
+        "report.html",
         title=job.params.figures.report.title,
         scale=job.scale,
         tasks=[_task(job, name) for name in DATASETS],
         ledger=_ledger(job),
+        overview=_overview(job),
+        measures=_measures(job),
+        runs=_runs(job),
+        dag=dag.draw(counts),
     )
-    with atomic_file(job.outputs["page"]) as temporary:
-        temporary.write_text(page)
     job.run.artifact(job.outputs["page"])
 
 
 def _ledger(job: Job) -> dict[str, Any]:
-    """Return the ledger's verdicts, and its lines by task."""
+    """Return the ledger's verdicts, its lines with the differences, and what these can be filtered by."""
     entries = ledger.read(paths.path(paths.LEDGER, scale=job.scale))
-    lines: dict[str, list[ledger.Entry]] = {}
-    for entry in entries:
-        lines.setdefault(entry.task, []).append(entry)
-    return {"verdicts": ledger.VERDICTS, "summary": ledger.summary(entries), "lines": lines}
+    return {
+        "verdicts": ledger.VERDICTS,
+        "summary": ledger.summary(entries),
+        "entries": [(entry, ledger.difference(entry)) for entry in entries],
+        "tasks": sorted({entry.task for entry in entries}),
+        "metrics": sorted({entry.metric for entry in entries}),
+    }
+
+
+def _overview(job: Job) -> list[dict[str, str]]:
+    """Return the figures over all models that are there."""
+    command = paths.fill(stages.command("overview"), scale=job.scale)
+    found = []
+    for name, caption in OVERVIEW_CAPTIONS.items():
+        path = paths.path(stages.STAGES["overview"].outputs[f"{name}_png"], scale=job.scale)
+        if path.exists():
+            found.append({"name": name, "caption": caption, "command": command, "data": _data_uri(path)})
+    return found
+
+
+def _measures(job: Job) -> list[dict[str, Any]]:
+    """Return a row a stage of each segmentor: how its clusters agree with labels, and how stable they are."""
+    rows = []
+    kept: dict[tuple[str, str], list[list[dict[str, str]]]] = {}
+    for names in stages.targets("clusters", job.params.targets):
+        path = paths.path(paths.CLUSTERS, scale=job.scale, **names)
+        if not path.exists():
+            continue
+        measured = json.loads(path.read_text())
+        kept.setdefault((names["variant"], names["head"]), []).append(measured["kept"])
+        for stage, values in measured["stages"].items():
+            rows.append(
+                {"names": names, "model": ", ".join(map(str, names.values())), "stage": stage, **values}
+            )
+    for row in rows:
+        maps = kept[row["names"]["variant"], row["names"]["head"]]
+        row["seeds"] = between_seeds([[image[row["stage"]] for image in seed] for seed in maps])
+    return rows
+
+
+def _runs(job: Job) -> list[dict[str, Any]]:
+    """Return how long the last attempt of each job took, and where MLflow has it."""
+    found = []
+    for stage, names in stages.jobs(job.params.targets):
+        info = recorded(stage, stages.name(stage, names), job.scale)
+        if info is not None and info["end"] is not None:
+            found.append({**info, "seconds": f"{info['end'] - info['start']:.1f}"})
+    return found
 
 
 def _task(job: Job, dataset: str) -> dict[str, Any]:
@@ -90,24 +151,65 @@ def _model(
 
     measured = json.loads(written(f"evaluate_{dataset}", "metrics").read_text())
     command = paths.fill(stages.command(f"figures_{dataset}"), scale=job.scale, **names)
+    view = json.loads(written(f"figures_{dataset}", "view").read_text())
     return {
+        "id": "-".join([dataset, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
+        "curves": _curves(written(_TRAININGS[dataset], "curve")),
+        "view": view if names["variant"] in job.params.figures.report.clickable else None,
         "rows": [
             (label, _number(measured, key, decimals), _number(measured.get("untrained", {}), key, decimals))
             for label, (key, decimals) in metrics.items()
         ],
         "details": list(_details(measured)),
-        "origin": measured["origin"],
+        "origin": _origin(job, f"evaluate_{dataset}", names, measured["origin"]),
         "figures": [
             {
                 "name": figure,
-                "caption": caption,
+                "caption": CAPTIONS[figure],
                 "command": command,
                 "data": _data_uri(written(f"figures_{dataset}", figure)),
             }
-            for figure, caption in CAPTIONS.items()
+            for figure in FIGURES
         ],
     }
+
+
+def _origin(job: Job, stage: str, names: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metrics file says of its numbers, with command, parameters and MLflow's run."""
+    values = params.select(job.params, stages.STAGES[stage].params, **names)
+    info = recorded(stage, stages.name(stage, names), job.scale)
+    return {
+        **dict(sorted(origin.items())),
+        "command": paths.fill(stages.command(stage), scale=job.scale, **names),
+        "parameters": json.dumps(values, sort_keys=True),
+        "MLflow run": (info and info["mlflow"]) or "not on this machine",
+    }
+
+
+def _curves(path: Path) -> list[dict[str, Any]]:
+    """Return the training loss, and the validation metrics, of a learning curve."""
+    table = pd.read_csv(path)
+    parts = {
+        "Training loss": ("loss", [c for c in table if c == "train_loss"]),
+        "Validation": (
+            "accuracy / %" if "val_top1" in table else "share (0 to 1)",
+            [c for c in _VALIDATED if c in table],
+        ),
+    }
+    return [_curve(table, title, unit, columns) for title, (unit, columns) in parts.items() if columns]
+
+
+def _curve(table: pd.DataFrame, title: str, unit: str, columns: list[str]) -> dict[str, Any]:
+    known = table.dropna(subset=columns, how="all")
+    lines = [
+        {
+            "name": column.removeprefix("val_").replace("_", " "),
+            "values": [None if pd.isna(value) else float(f"{value:.5g}") for value in known[column]],
+        }
+        for column in columns
+    ]
+    return {"title": title, "unit": unit, "steps": known["step"].tolist(), "lines": lines}
 
 
 def _details(measured: Mapping[str, Any], prefix: str = "") -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,17 +25,22 @@ _STYLE = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 110,
     "image.interpolation": "nearest",
+    "svg.hashsalt": "pacavit",
 }
+#: Without versions and dates, so that the same figure has the same bytes.
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 @contextmanager
-def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches, and write it as PNG when the block ends."""
+def figure(paths: Path | Sequence[Path], width: float, height: float) -> Iterator[Figure]:
+    """Give an empty figure of a size in inches, and write it as PNG or SVG, by the suffixes, when the block ends."""
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(width, height))
         yield canvas
-        with atomic_file(path) as temporary:
-            canvas.savefig(temporary, format="png", metadata={"Software": None})
+        for path in [paths] if isinstance(paths, Path) else paths:
+            form = path.suffix.removeprefix(".")
+            with atomic_file(path) as temporary:
+                canvas.savefig(temporary, format=form, metadata=_METADATA[form])
 
 
 def class_colours(count: int) -> np.ndarray:

@@ -205,14 +205,27 @@ class PatchToClusterAttention(nn.Module):
         """Attend; also return the assignment in use, for the later blocks of the stage."""
         if self.clustering is not None:
             assignment = self.assign(x, size)
-        clusters = x
-        if self.cluster_norm is not None:
-            if assignment is None:
-                raise ValueError("no clustering module: hand in the assignment (B, M, N)")
-            clusters = self.cluster_norm(assignment @ x)
+        clusters = self._gather(x, assignment)
         q, k, v = self._heads(self.q(x)), self._heads(self.k(clusters)), self._heads(self.v(clusters))
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2))), assignment
+
+    @torch.jit.ignore
+    def weights(self, x: Tensor, assignment: Tensor | None) -> Tensor:
+        """Return what :meth:`forward` attends with: (B, h, N, M) weights that sum to one over the clusters.
+
+        Over the N patches themselves without clusters. Takes what ``forward`` was given, and its assignment.
+        """
+        q, k = self._heads(self.q(x)), self._heads(self.k(self._gather(x, assignment)))
+        return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+    def _gather(self, x: Tensor, assignment: Tensor | None) -> Tensor:
+        """Return what patches attend to: the normed clusters (B, M, C), or the patches themselves."""
+        if self.cluster_norm is None:
+            return x
+        if assignment is None:
+            raise ValueError("no clustering module: hand in the assignment (B, M, N)")
+        return self.cluster_norm(assignment @ x)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)

@@ -18,9 +18,17 @@ class Evaluation(Page):
     keep: Count = Field(description="predictions of the first so many validation images are kept")
 
 
+class ClusterMeasurement(Page):
+    """Measurement of a segmentor's clusters."""
+
+    images: Count = Field(description="validation images, from the first on")
+    kept: Count = Field(description="images whose assignments are kept, to compare seeds by")
+
+
 class EvaluatePage(Page):
     """One section a task."""
 
     imagenet: Evaluation
     coco: Evaluation
     ade20k: Evaluation
+    clusters: ClusterMeasurement

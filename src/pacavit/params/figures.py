@@ -13,8 +13,8 @@ class TaskFigures(Page):
     """Figures of one task."""
 
     images: Count = Field(description="validation images with predictions, from the first on")
-    clusters_image: Annotated[int, Field(ge=0)] = Field(
-        description="number of the validation image with clusters"
+    explained: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        description="numbers of the validation images whose clusters are shown"
     )
 
 
@@ -22,6 +22,7 @@ class ReportOptions(Page):
     """The page over all results."""
 
     title: Annotated[str, Field(min_length=1)]
+    clickable: list[str] = Field(description="variants whose clusters one can click, about a MB each at 224²")
 
 
 class FiguresPage(Page):

@@ -25,6 +25,8 @@ from pacavit.training.distributed import is_main
 METRICS = "metrics.jsonl"
 ARTIFACTS = "artifacts.jsonl"
 INFO = "run.json"
+#: How far MLflow is, which :mod:`pacavit.tracking.replay` keeps.
+STATE = "synced.json"
 
 #: ``off`` leaves MLflow out; the files are written all the same.
 SWITCH = "PACAVIT_TRACKING"
@@ -139,6 +141,32 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             records.append(json.loads(line))
     return records
+
+
+def recorded(stage: str, job: str, scale: str) -> dict[str, Any] | None:
+    """Return what the last attempt of a job left here: its notes, and its run in MLflow as ``mlflow`` if it has one.
+
+    None if it never ran in this folder; ``end`` is None while it runs.
+    """
+    found = []
+    for path in Path("work", stage).glob(f"*/{INFO}"):
+        # A kill while it was written is no reason to fail here.
+        with suppress(ValueError):
+            info = json.loads(path.read_text())
+            if info["job"] == job and info["scale"] == scale:
+                found.append((info["start"], path.parent, info))
+    if not found:
+        return None
+    _, folder, info = max(found, key=lambda entry: entry[0])
+    return {**info, "end": info.get("end"), "mlflow": _delivered(folder)}
+
+
+def _delivered(folder: Path) -> str | None:
+    """Return the id of the run in MLflow to which a work folder's files went."""
+    try:
+        return json.loads((folder / STATE).read_text())["run"]
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def git_commit() -> str | None:

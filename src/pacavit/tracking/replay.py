@@ -29,9 +29,8 @@ from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
 from pacavit.redaction import redacted_output, without_passwords
-from pacavit.tracking import ARTIFACTS, INFO, METRICS, read_lines
+from pacavit.tracking import ARTIFACTS, INFO, METRICS, STATE, read_lines
 
-_STATE = "synced.json"
 _FINGERPRINT = "pacavit.fingerprint"
 _ROUND_SECONDS = 2.0
 #: Between two samples of the machine's load; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL makes it longer for long jobs.
@@ -77,7 +76,7 @@ def sync(client: MlflowClient, folder: Path) -> str:
             state = _new_state()
         if state["run"] is None:
             state["run"] = _open_run(client, info)
-            write_json(folder / _STATE, state)
+            write_json(folder / STATE, state)
         _send_metrics(client, folder, state)
         _send_artifacts(client, folder, state)
         _send_status(client, folder, state, info)
@@ -184,7 +183,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
     """Return how far MLflow is; another server than last time begins anew."""
     new = _new_state()
     try:
-        old = json.loads((folder / _STATE).read_text())
+        old = json.loads((folder / STATE).read_text())
     except (FileNotFoundError, ValueError):
         return new
     return old if old.keys() == new.keys() and old["uri"] == new["uri"] else new
@@ -238,7 +237,7 @@ def _send_metrics(client: MlflowClient, folder: Path, state: dict[str, Any]) -> 
         for begin in range(0, len(points), _BATCH):
             client.log_batch(state["run"], metrics=points[begin : begin + _BATCH])
         state["metrics"] += len(chunk)
-        write_json(folder / _STATE, state)
+        write_json(folder / STATE, state)
 
 
 def _send_artifacts(client: MlflowClient, folder: Path, state: dict[str, Any]) -> None:
@@ -249,7 +248,7 @@ def _send_artifacts(client: MlflowClient, folder: Path, state: dict[str, Any]) -
         if known is not None and known not in state["artifacts"]:
             client.log_artifact(state["run"], str(path))
             state["artifacts"].append(known)
-            write_json(folder / _STATE, state)
+            write_json(folder / STATE, state)
 
 
 def _send_status(client: MlflowClient, folder: Path, state: dict[str, Any], info: Mapping[str, Any]) -> None:
@@ -267,7 +266,7 @@ def _send_status(client: MlflowClient, folder: Path, state: dict[str, Any], info
     else:
         client.set_terminated(state["run"], info["status"], _milliseconds(info["end"]))
     state["status"] = status
-    write_json(folder / _STATE, state)
+    write_json(folder / STATE, state)
 
 
 def _tags(info: Mapping[str, Any]) -> dict[str, str]:

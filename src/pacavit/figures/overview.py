@@ -1,0 +1,203 @@
+"""The stage ``overview``: figures and tables over all models, as the paper has them, from the ledger alone.
+
+Figures are PNG and SVG. Tables are HTML, Markdown and LaTeX, with published value, measured one, difference, verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from pacavit.claims import ledger
+from pacavit.claims.ledger import Entry
+from pacavit.figures import module
+from pacavit.figures.style import COLOURS, figure
+from pacavit.files import atomic_file
+from pacavit.stages import DATASETS, Job
+
+#: Accuracies that figures show of a task.
+_ACCURACY = {"imagenet": ("top1", "top-1 / %"), "coco": ("ap_box", "box AP"), "ade20k": ("miou", "mIoU / %")}
+#: Families in figures: how a model's name begins, with marker.
+_FAMILIES = {"PaCa": "o", "Swin": "s", "PVTv2": "^", "PVT-": "v"}
+#: Kinds of attention, as the benchmarks name them: key of the counted operations, label, marker, and line.
+ATTENTION = {
+    "vanilla": ("clusters_0", "vanilla", "o", "-"),
+    "spatial reduction": ("reduced_8", "spatial reduction, R = 8", "^", "--"),
+    "patch to cluster": ("clusters_100", "patch to cluster, M = 100", "s", "-."),
+}
+
+
+def write(job: Job) -> None:
+    """Draw the figures and write the tables."""
+    entries = ledger.read(job.inputs["ledger"])
+    _draw_accuracy(_forms(job, "accuracy"), entries)
+    _draw_ablations(_forms(job, "ablations"), entries)
+    complexity = json.loads(job.inputs["complexity"].read_text())["attention"]
+    benchmarks = json.loads(job.inputs["benchmarks"].read_text())["sections"]["attention"]
+    _draw_complexity(_forms(job, "complexity"), complexity, benchmarks)
+    with figure(_forms(job, "module"), 9.5, 5.2) as canvas:
+        module.draw(canvas)
+    for task in DATASETS:
+        _write_table(job, task, tabulate([entry for entry in entries if entry.task == task]))
+    for path in job.outputs.values():
+        job.run.artifact(path)
+
+
+def tabulate(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Return a row a published number: model, setting, metric, published, measured, difference, verdict.
+
+    Of what was counted the measured value is that of the authors' own way of counting, as the verdict is.
+    """
+    rows = [
+        {
+            "model": f"{entry.model}{f', {entry.head}' if entry.head else ''}",
+            "setting": entry.setting,
+            "metric": entry.metric + (f" / {entry.unit}" if entry.unit else ""),
+            "published": entry.published,
+            "measured": entry.measured or "—",
+            "difference": ledger.difference(entry),
+            "verdict": entry.verdict,
+        }
+        for entry in entries
+        if entry.metric != "statement"
+    ]
+    return pd.DataFrame(rows)
+
+
+def _forms(job: Job, name: str) -> list[Path]:
+    return [job.outputs[f"{name}_{form}"] for form in ("png", "svg")]
+
+
+def _write_table(job: Job, task: str, table: pd.DataFrame) -> None:
+    forms = {
+        "html": table.to_html(index=False, border=0, justify="left"),
+        "md": table.to_markdown(index=False, disable_numparse=True),
+        "tex": table.to_latex(index=False, escape=True, longtable=True),
+    }
+    for form, text in forms.items():
+        with atomic_file(job.outputs[f"{task}_{form}"]) as temporary:
+            temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _values(entries: Sequence[Entry], task: str, metric: str) -> dict[tuple[str, str, str], Entry]:
+    """Return the entries of a metric by variant, head and model, the first of each."""
+    found: dict[tuple[str, str, str], Entry] = {}
+    for entry in entries:
+        if entry.task == task and entry.metric == metric:
+            found.setdefault((entry.variant, entry.head, entry.model), entry)
+    return found
+
+
+def _draw_accuracy(paths: list[Path], entries: Sequence[Entry]) -> None:
+    """Draw each task's accuracy against parameters and multiply-adds: published hollow, measured filled."""
+    with figure(paths, 9.5, 9.6) as canvas:
+        axes = canvas.subplots(len(DATASETS), 2)
+        for row, task in zip(axes, DATASETS, strict=True):
+            metric, label = _ACCURACY[task]
+            accuracy = _values(entries, task, metric)
+            for axis, count, unit in zip(
+                row, ("parameters", "multiply_adds"), ("parameters / M", "multiply-adds / G"), strict=True
+            ):
+                sizes = _values(entries, task, count)
+                points = [(sizes[key], entry) for key, entry in accuracy.items() if key in sizes]
+                _scatter(axis, points)
+                axis.set(xlabel=unit, ylabel=label, title=task, xscale="log")
+                axis.xaxis.set_major_formatter("{x:g}")
+                axis.xaxis.set_minor_formatter("{x:g}")
+                axis.tick_params(axis="x", which="minor", labelsize=7)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+
+
+def _scatter(axis: Axes, points: list[tuple[Entry, Entry]]) -> None:
+    for (family, marker), colour in zip(_FAMILIES.items(), COLOURS, strict=False):
+        own = [(size, entry) for size, entry in points if entry.model.startswith(family)]
+        if not own:
+            continue
+        x = [float(size.published) for size, _ in own]
+        axis.plot(
+            x,
+            [float(entry.published) for _, entry in own],
+            marker,
+            markerfacecolor="none",
+            color=colour,
+            markersize=6,
+            label=f"{family.rstrip('-')}, published",
+        )
+        done = [(float(size.published), float(e.measured)) for size, e in own if e.measured]
+        if done:
+            axis.plot(*zip(*done, strict=True), marker, color=colour, label=f"{family.rstrip('-')}, measured")
+
+
+def _draw_ablations(paths: list[Path], entries: Sequence[Entry]) -> None:
+    """Draw what clusters, their number, kind and mode change: each variant of the small model, by task."""
+    with figure(paths, 9.5, 4.4) as canvas:
+        axes = canvas.subplots(1, len(DATASETS), sharey=True)
+        names: dict[str, str] = {}
+        for task in DATASETS:
+            for entry in _values(entries, task, _ACCURACY[task][0]).values():
+                if _is_ablation(entry):
+                    names.setdefault(entry.variant, _described(entry.variant))
+        places = {variant: place for place, variant in enumerate(names)}
+        for axis, task in zip(axes, DATASETS, strict=True):
+            metric, label = _ACCURACY[task]
+            chosen = {e.variant: e for e in _values(entries, task, metric).values() if _is_ablation(e)}
+            published = [(float(e.published), places[variant]) for variant, e in chosen.items()]
+            axis.plot(*zip(*published, strict=True), "o", markerfacecolor="none", label="published")
+            measured = [(float(e.measured), places[variant]) for variant, e in chosen.items() if e.measured]
+            if measured:
+                axis.plot(*zip(*measured, strict=True), "o", color=COLOURS[1], label="measured")
+            axis.set(xlabel=label, title=task)
+        axes[0].set_yticks(range(len(names)), list(names.values()))
+        axes[0].invert_yaxis()
+        axes[0].legend(frameon=False, loc="lower left")
+
+
+def _is_ablation(entry: Entry) -> bool:
+    small = entry.variant.startswith(("pacavit_small", "pacavit_convmixer_small"))
+    return small and entry.head in ("", "paca")
+
+
+def _described(variant: str) -> str:
+    """Return a variant of the small model in words: numbers of clusters by stage, kind, and mode."""
+    from pacavit.models import variant_config
+
+    config = variant_config(variant)
+    clusters = ", ".join(map(str, config["num_clusters"]))
+    kind = "teacher" if config.get("teacher_depths") else config.get("clustering", "conv")
+    mode = ", block-wise" if config.get("clustering_mode") == "block" else ""
+    return f"{kind} ({clusters}){mode}"
+
+
+def _draw_complexity(paths: list[Path], counted: dict[str, Any], benchmarks: list[dict[str, Any]]) -> None:
+    """Draw operations, time and memory of one attention layer against the number of patches, by kind."""
+    with figure(paths, 9.5, 3.4) as canvas:
+        operations, time, memory = canvas.subplots(1, 3)
+        for (kind, (key, label, marker, line)), colour in zip(ATTENTION.items(), COLOURS, strict=False):
+            style = {"marker": marker, "linestyle": line, "color": colour, "label": label, "markersize": 4}
+            operations.plot(counted["patches"], [value / 1e9 for value in counted[key]], **style)
+            for axis, what in ((time, "seconds"), (memory, "megabytes")):
+                axis.plot(*_measured(benchmarks, kind, what), **style)
+        operations.set(ylabel="multiply-adds / G", title="Operations, counted")
+        time.set(ylabel="time / s", title="Time, measured on a CPU")
+        memory.set(ylabel="peak memory over the input / MB", title="Memory, measured on a CPU")
+        for axis in (operations, time, memory):
+            axis.set(xlabel="patches", xscale="log", yscale="log")
+        operations.legend(frameon=False, fontsize=7)
+
+
+def _measured(benchmarks: list[dict[str, Any]], kind: str, what: str) -> tuple[list[int], list[float]]:
+    """Return numbers of patches of four pixels a side, and medians of a quantity."""
+    points = []
+    for found in benchmarks:
+        name, _, rest = found["name"].partition(", ")
+        size, _, quantity = rest.partition("² ")
+        if (name, quantity) == (kind, what):
+            points.append(((int(size) // 4) ** 2, found["median"]))
+    points.sort()
+    return [patches for patches, _ in points], [value for _, value in points]

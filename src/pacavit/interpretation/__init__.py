@@ -1,0 +1,1 @@
+"""What the clusters of a trained model are: seen on images, and measured against labels."""

@@ -1,0 +1,93 @@
+"""`pacavit explain`: figures, numbers and a page of the clusters on images of one's own."""
+
+import base64
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from pacavit.cli import cli
+from pacavit.errors import PacavitError
+from pacavit.figures.explain import explain
+
+FILES = {"clusters.png", "assignments.png", "attention.png", "view.json", "index.html"}
+
+
+def test_everything_is_written_of_a_classifier(photo, classifier, tmp_path):
+    target = tmp_path / "seen"
+    line = explain([photo, photo], classifier, None, target, side=48)
+    assert {path.name for path in target.iterdir()} == FILES
+    assert str(target / "index.html") in line
+    for name in FILES:
+        if name.endswith(".png"):
+            assert np.asarray(Image.open(target / name).convert("L")).std() > 10
+    first, _ = json.loads((target / "view.json").read_text())
+    assert first["name"] == "disc.png"
+    assert [stage["name"] for stage in first["stages"]] == [f"stage {i}" for i in range(1, 5)]
+
+
+def test_numbers_of_the_page_give_the_weights_back(photo, classifier, tmp_path):
+    explain([photo], classifier, None, tmp_path / "seen", side=48)
+    stage = json.loads((tmp_path / "seen/view.json").read_text())[0]["stages"][0]
+    size, clusters = stage["height"] * stage["width"], stage["clusters"]
+    assert (stage["height"], stage["width"]) == (12, 16)
+    maps = np.frombuffer(base64.b64decode(stage["assignment"]), np.uint8).reshape(clusters, size) / 255
+    weights = maps * np.array(stage["peaks"])[:, None]
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=0.01)
+    attention = np.frombuffer(base64.b64decode(stage["attention"]), np.uint8)
+    np.testing.assert_allclose(
+        attention.reshape(stage["heads"], size, clusters).sum(2) / 255, 1, atol=clusters * 0.5 / 255
+    )
+
+
+def test_the_same_input_gives_the_same_bytes(photo, classifier, tmp_path):
+    for name in ("a", "b"):
+        explain([photo], classifier, None, tmp_path / name, side=48)
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_clusters_of_a_segmentation_head_are_the_classes(photo, segmentor, tmp_path):
+    explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, names=["sky", "road", "house"])
+    head = json.loads((tmp_path / "seen/view.json").read_text())[0]["stages"][-1]
+    assert head["name"] == "head"
+    assert head["names"] == ["sky", "road", "house"]
+    assert head["clusters"] == 3
+
+
+def test_values_of_the_page_are_escaped(classifier, photo, tmp_path):
+    evil = tmp_path / "<script>alert(1)<!--.png"
+    shutil.copy(photo, evil)
+    explain([evil], classifier, None, tmp_path / "seen", side=48)
+    assert "<script>alert" not in (tmp_path / "seen/index.html").read_text()
+
+
+def test_a_file_that_is_no_image_leaves_nothing_behind(classifier, tmp_path):
+    text = tmp_path / "notes.png"
+    text.write_text("no image")
+    with pytest.raises(PacavitError, match=r"notes\.png: no image that Pillow reads"):
+        explain([text], classifier, None, tmp_path / "seen", side=48)
+    assert not (tmp_path / "seen").exists()
+
+
+def test_an_older_result_is_not_replaced(photo, classifier, tmp_path):
+    (tmp_path / "seen").mkdir()
+    with pytest.raises(PacavitError, match="is there already"):
+        explain([photo], classifier, None, tmp_path / "seen", side=48)
+
+
+def test_names_that_are_not_as_many_as_the_classes_are_refused(photo, segmentor, tmp_path):
+    with pytest.raises(PacavitError, match="2 names, and the head has 3 classes"):
+        explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, names=["sky", "road"])
+
+
+def test_the_command_line_takes_all_of_it(photo, segmentor, tmp_path):
+    names = tmp_path / "classes.txt"
+    names.write_text("sky\nroad\nhouse\n")
+    words = f"explain {photo} --weights {segmentor} --side 64 --at 0.2 0.8 --classes {names} --to {tmp_path / 'seen'}"
+    result = CliRunner().invoke(cli, words.split(), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == FILES

@@ -1,0 +1,82 @@
+"""Figures and tables over all models, from the ledger of the repository."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pacavit import params, paths
+from pacavit.claims import ledger, published
+from pacavit.claims.complexity import attention_costs
+from pacavit.figures import overview
+from pacavit.stages import STAGES
+from pacavit.tracking import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """What the stage writes at the paper's scale if the first model had been trained."""
+    folder = tmp_path_factory.mktemp("overview")
+    claims = published.read(ROOT / paths.PUBLISHED)
+    complexity = json.loads((ROOT / paths.path(paths.COMPLEXITY, scale="mini")).read_text())
+    complexity["attention"] = attention_costs()
+    (folder / "complexity.json").write_text(json.dumps(complexity))
+    entries = ledger.judge_all(claims, complexity, {}, params.load("mini").claims)
+    spec = STAGES["overview"]
+    benchmarks = folder / "benchmarks.json"
+    sizes = [
+        {"name": f"{kind}, {size}² {what}", "median": size * 1.5}
+        for kind in overview.ATTENTION
+        for size in (224, 384)
+        for what in ("seconds", "megabytes")
+    ]
+    benchmarks.write_text(json.dumps({"sections": {"attention": sizes}}))
+    job = SimpleNamespace(
+        inputs={
+            "ledger": folder / "ledger.csv",
+            "complexity": folder / "complexity.json",
+            "benchmarks": benchmarks,
+        },
+        outputs={key: folder / paths.path(p, scale="mini").name for key, p in spec.outputs.items()},
+        run=Run(None),
+    )
+    ledger.save(job.inputs["ledger"], entries)
+    overview.write(job)
+    return SimpleNamespace(folder=folder, job=job, entries=entries)
+
+
+def test_every_output_is_there_and_a_figure_shows_something(written):
+    for path in written.job.outputs.values():
+        assert path.stat().st_size > 500
+        if path.suffix == ".png":
+            assert np.asarray(Image.open(path).convert("L")).std() > 10
+
+
+def test_the_same_input_gives_the_same_bytes(written):
+    before = {key: path.read_bytes() for key, path in written.job.outputs.items()}
+    overview.write(written.job)
+    assert {key: path.read_bytes() for key, path in written.job.outputs.items()} == before
+
+
+def test_tables_hold_every_published_number_of_the_task(written):
+    for task in ("imagenet", "coco", "ade20k"):
+        table = overview.tabulate([e for e in written.entries if e.task == task])
+        assert len(table) == sum(e.task == task and e.metric != "statement" for e in written.entries)
+        assert (written.folder / f"{task}.md").read_text().count("\n") == len(table) + 2
+        html = (written.folder / f"{task}.html").read_text()
+        assert html.count("<tr") == len(table) + 1
+        assert "\\begin{longtable}" in (written.folder / f"{task}.tex").read_text()
+
+
+def test_a_difference_is_measured_minus_published(written):
+    first = next(e for e in written.entries if e.id == "imagenet.main.1.params")
+    assert float(first.measured) - float(first.published) == pytest.approx(
+        float(ledger.difference(first)), abs=0.01
+    )
+    missing = next(e for e in written.entries if e.id == "imagenet.main.1.top1")
+    assert ledger.difference(missing) == "—"

@@ -1,0 +1,102 @@
+"""The stage `clusters` on a segmentor with known clusters, and on one with random weights."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from pacavit import params, paths
+from pacavit.data.manifest import read_manifest
+from pacavit.interpretation import stage
+from pacavit.interpretation.measures import unpack
+from pacavit.interpretation.views import Assigned
+from pacavit.openmmlab import models
+from pacavit.stages import STAGES, Job
+from pacavit.tracking import Run
+
+
+@pytest.fixture
+def measured(miniature, project, monkeypatch):
+    """What the stage writes of a segmentor with random weights."""
+    names = {"variant": "test_pacavit", "head": "paca", "seed": 0}
+    given = params.load("mini")
+    job = Job(
+        stage="clusters",
+        scale="mini",
+        names=names,
+        params=given,
+        inputs={
+            "data": miniature / paths.path(paths.PREPARED, scale="mini", dataset="ade20k"),
+            "weights": project / "segmentor.safetensors",
+        },
+        outputs={"measures": project / "measures.json"},
+        fingerprint="test",
+        work=project / "work",
+        run=Run(project / "work"),
+    )
+    torch.manual_seed(1)
+    classes = len(read_manifest(job.inputs["data"])["classes"])
+    segmentor = models.build(models.segmentor(job, classes, None, "BN"), "mmseg")
+    save_file(segmentor.state_dict(), job.inputs["weights"])
+    stage.measure(job)
+    return json.loads(job.outputs["measures"].read_text())
+
+
+def test_every_stage_with_clusters_and_the_head_is_measured(measured):
+    assert set(measured["stages"]) == {"stage 1", "stage 2", "stage 3", "head"}
+    assert set(STAGES["clusters"].outputs) == {"measures"}
+    for name, values in measured["stages"].items():
+        for key in ("nmi", "purity", "matched_miou", "use_entropy", "spread", "stable_flip", "stable_shift"):
+            assert 0 <= values[key] <= 1
+        assert 1 <= values["used"] <= values["clusters"]
+        assert (values["kmeans"] is None) == (name == "head")
+        assert values["untrained"]["clusters"] == values["clusters"]
+    assert measured["images"] == 10
+    assert len(measured["origin"]["weights"]) == 64
+
+
+def test_kept_assignments_are_those_of_the_first_images(measured):
+    assert len(measured["kept"]) == 8
+    used = measured["stages"]["stage 1"]
+    assert unpack(measured["kept"][0]["stage 1"]).max() < used["clusters"]
+
+
+def fake(image_of):
+    """Clusters of stripes of eight pixels by the brightness of the image, in place of a model's."""
+
+    def assigned(model, image):
+        grey = np.asarray(image.convert("L"), float)[::8, ::8] / 255
+        return {"stage 1": Assigned(image_of(grey), None)}
+
+    return assigned
+
+
+def test_clusters_that_go_with_the_picture_are_stable_and_those_that_go_with_the_place_are_not(monkeypatch):
+    pixels = np.zeros((64, 128), np.uint8)
+    pixels[:, 72:] = 255
+    scenes = [(Image.fromarray(pixels).convert("RGB"), None)]
+    monkeypatch.setattr(stage, "assigned", fake(lambda grey: np.stack([1 - grey, grey])))
+    assert stage._stability(None, scenes) == {"stage 1": {"stable_flip": 1.0, "stable_shift": 1.0}}
+
+    def by_place(grey):
+        left = np.broadcast_to(np.arange(grey.shape[1]) < grey.shape[1] / 2, grey.shape).astype(float)
+        return np.stack([left, 1 - left])
+
+    monkeypatch.setattr(stage, "assigned", fake(by_place))
+    found = stage._stability(None, scenes)["stage 1"]
+    assert found["stable_flip"] == 0
+    assert found["stable_shift"] == pytest.approx(10 / 12)
+
+
+def test_scenes_end_where_they_are_limited():
+    item = {
+        "inputs": torch.arange(12, dtype=torch.uint8).view(3, 2, 2),
+        "data_samples": SimpleNamespace(gt_sem_seg=SimpleNamespace(data=torch.zeros(1, 2, 2))),
+    }
+    scenes = stage._Scenes([item] * 5, 2)
+    assert len(list(scenes)) == 2
+    assert np.asarray(scenes[0][0])[0, 0].tolist() == [8, 4, 0]  # red first, of blue first
