@@ -52,6 +52,10 @@ def test_help_imports_nothing_heavy():
         ),
         (["checkpoint", "inspect", "none.pth"], "none.pth: no such checkpoint"),
         (
+            ["predict", "coco", "a.jpg", "--weights", "none.pth", "--model", "test_pacavit", "--to", "found"],
+            "none.pth: no such checkpoint",
+        ),
+        (
             ["report"],
             "ledger.csv: missing, and stage report reads it; make it with `pacavit claims --scale mini`",
         ),

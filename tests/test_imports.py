@@ -10,6 +10,7 @@ UNUSED = {
     "pacavit.training.pretrain": ["mmengine", "mmdet", "mmseg", "mlflow", "matplotlib"],
     "pacavit.training.coco": ["mmseg", "mlflow", "matplotlib"],
     "pacavit.training.ade20k": ["mmdet", "mlflow"],
+    "pacavit.prediction.run": ["mmengine", "mmdet", "mmseg", "mlflow", "matplotlib"],
     "pacavit.claims.ledger": ["mmdet", "mmseg", "mlflow", "matplotlib"],
 }
 

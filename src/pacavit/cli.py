@@ -49,7 +49,8 @@ def cli() -> None:
     """PaCa-ViT reproduced end to end.
 
     A command is one stage of the pipeline, run from the project's root; `snakemake --cores all` runs them all
-    in order. Beside them, `checkpoint` reads and writes files of weights, and `sync` serves MLflow.
+    in order. Beside them, `predict` takes images of your own, `checkpoint` reads and writes files of weights, and
+    `sync` serves MLflow.
     """
 
 
@@ -159,6 +160,56 @@ def clusters(variant: str, head: str, seed: int, scale: str) -> None:
 def overview(scale: str) -> None:
     """Draw the paper's figures over all models, and write its tables."""
     _run("overview", scale)
+
+
+@cli.command()
+@click.argument("task", type=DATASETS)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--weights", type=click.Path(path_type=Path), required=True, help="File of trained weights.")
+@click.option("--model", "variant", metavar="VARIANT", required=True, help="Variant that the weights are of.")
+@click.option(
+    "--head", type=HEADS, help="Segmentation head, for ade20k only.  [default: that of the weights]"
+)
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    help="Text with a class name a line.  [default: those of the prepared data set]",
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name, for imagenet only."
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Score above which an object counts, for coco only.",
+)
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@scale_option
+def predict(
+    task: str,
+    images: tuple[Path, ...],
+    weights: Path,
+    variant: str,
+    head: str | None,
+    classes: Path | None,
+    top: int,
+    min_score: float,
+    target: Path,
+    scale: str,
+) -> None:
+    """Draw on IMAGES, files or folders of them, what trained weights of TASK find there.
+
+    A picture of each and predictions.json go into the folder of --to.
+    """
+    for option, only in (("head", "ade20k"), ("top", "imagenet"), ("min_score", "coco")):
+        source = click.get_current_context().get_parameter_source(option)
+        if task != only and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{option.replace('_', '-')} is for {only}; {task} has no use for it")
+    from pacavit.prediction.run import predict
+
+    click.echo(predict(task, images, weights, variant, target, head, scale, classes, top, min_score))
 
 
 @cli.command()

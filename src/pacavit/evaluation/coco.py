@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def predict(model: torch.nn.Module, loader: DataLoader) -> list[Result]:
     with models.scoped("mmdet"), torch.inference_mode():
         for batch in tqdm(loader, desc="detect", unit="batch", leave=False, disable=None):
             for sample in model.test_step(batch):
-                found.extend(_results(sample, loader.dataset.cat_ids))
+                found.extend(results_of(sample, loader.dataset.cat_ids))
     return sorted(itertools.chain(*gather(found)), key=lambda result: result["image_id"])
 
 
@@ -127,7 +127,13 @@ def _defined(value: float) -> float | None:
     return None if value < 0 else float(value)
 
 
-def _results(sample: Any, category_ids: list[int]) -> list[Result]:
+def results_of(sample: Any, category_ids: Sequence[int]) -> list[Result]:
+    """Return what the detector found in an image as COCO results, best first.
+
+    Args:
+        sample: what mmdetection's ``test_step`` gives of it.
+        category_ids: COCO's number of each of the model's classes.
+    """
     found = sample.pred_instances.cpu()
     masks = found.masks.numpy().astype(np.uint8)
     results = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import timm
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import distributed
 from torch.nn import functional as F
@@ -24,19 +27,29 @@ from pacavit.training.precision import autocast_type
 from pacavit.training.stream import seed_all
 
 
+def evaluation_transform(size: int, crop_pct: float) -> Callable[[Image.Image], torch.Tensor]:
+    """Return timm's evaluation transform of an RGB image into (3, size, size): resize, centre crop, normalise.
+
+    Args:
+        size: side of the model's input, pixels.
+        crop_pct: side of the crop over the resized short side.
+    """
+    return create_transform(
+        size,
+        is_training=False,
+        crop_pct=crop_pct,
+        interpolation="bicubic",
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+    )
+
+
 class Evaluated(Dataset):
-    """A validation split through timm's evaluation transform: resize, centre crop, normalise."""
+    """A validation split through :func:`evaluation_transform`."""
 
     def __init__(self, images: ImageNetShards, size: int, crop_pct: float) -> None:
         self.images = images
-        self.transform = create_transform(
-            size,
-            is_training=False,
-            crop_pct=crop_pct,
-            interpolation="bicubic",
-            mean=IMAGENET_DEFAULT_MEAN,
-            std=IMAGENET_DEFAULT_STD,
-        )
+        self.transform = evaluation_transform(size, crop_pct)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,11 +111,18 @@ def predict(
     all_logits, all_labels = [], []
     with torch.inference_mode():
         for inputs, labels in tqdm(loader, desc="validate", unit="batch", leave=False, disable=None):
-            with torch.autocast(device.type, precision, enabled=precision is not None):
-                logits = model(inputs.to(device, memory_format=torch.channels_last))
-            all_logits.append(logits.float().cpu())
+            all_logits.append(classify(model, inputs, device, precision))
             all_labels.append(labels)
     return torch.cat(all_logits), torch.cat(all_labels)
+
+
+def classify(
+    model: torch.nn.Module, inputs: torch.Tensor, device: torch.device, precision: torch.dtype | None
+) -> torch.Tensor:
+    """Return the logits (n, classes) in fp32, on the CPU, of normed images (n, 3, size, size)."""
+    with torch.autocast(device.type, precision, enabled=precision is not None):
+        logits = model(inputs.to(device, memory_format=torch.channels_last))
+    return logits.float().cpu()
 
 
 def measure(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.patches import Patch
 from PIL import Image
 
 from pacavit.checkpoints.inspection import restore
@@ -11,12 +10,10 @@ from pacavit.data.ade20k import SPLITS
 from pacavit.data.manifest import read_manifest
 from pacavit.figures.clusters import Pictured, chosen, draw_all
 from pacavit.figures.curves import draw_curve
+from pacavit.figures.drawing import class_legend, coloured
 from pacavit.figures.style import bare, class_colours, figure
 from pacavit.interpretation.views import observe
 from pacavit.stages import Job
-
-_UNLABELLED = 255
-_GREY = 0.5
 
 
 def draw(job: Job) -> None:
@@ -46,19 +43,11 @@ def _draw_predictions(job: Job, count: int) -> None:
         axes = canvas.subplots(3, len(names), squeeze=False)
         for column, name, (truth, prediction) in zip(axes.T, names, maps, strict=True):
             image = Image.open(job.inputs["data"] / "images" / SPLITS["val"] / f"{name}.jpg").convert("RGB")
-            pictures = (image, _coloured(truth, colours), _coloured(prediction, colours))
+            pictures = (image, coloured(truth, colours), coloured(prediction, colours))
             for axis, picture in zip(column, pictures, strict=True):
                 bare(axis)
                 axis.imshow(picture)
         for axis, title in zip(axes[:, 0], ("image", "labels (grey: none)", "prediction"), strict=True):
             axis.set_title(title, loc="left")
         occurring = np.unique(np.concatenate([m.ravel() for pair in maps for m in pair]))
-        handles = [Patch(color=colours[c], label=classes[c]) for c in occurring if c != _UNLABELLED]
-        canvas.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False)
-
-
-def _coloured(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    picture = np.full((*labels.shape, 3), _GREY)
-    labelled = labels != _UNLABELLED
-    picture[labelled] = colours[labels[labelled]]
-    return picture
+        class_legend(canvas, occurring, classes, colours, columns=8)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pacavit.errors import PacavitError
+from pacavit.figures.drawing import blend
 from pacavit.figures.style import bare, class_colours, figure
 from pacavit.files import write_json
 from pacavit.interpretation.views import View
@@ -144,7 +145,7 @@ def overlay(image: Image.Image, view: View) -> np.ndarray:
     """Return the image (H, W, 3), 0 to 1, under the colours of each patch's strongest cluster."""
     colours = class_colours(len(view.assignment))[view.strongest]
     shown = Image.fromarray((colours * 255).astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
-    return 0.35 * np.asarray(image, dtype=np.float64) / 255 + 0.65 * np.asarray(shown) / 255
+    return blend(np.asarray(image, dtype=np.float64) / 255, np.asarray(shown) / 255)
 
 
 def as_json(item: Pictured) -> dict[str, Any]:

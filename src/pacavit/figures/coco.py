@@ -6,10 +6,7 @@ import contextlib
 import io
 import json
 
-import matplotlib.patheffects as effects
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -17,7 +14,8 @@ from pacavit.checkpoints.inspection import restore
 from pacavit.data.coco import SPLITS, annotation_file
 from pacavit.figures.clusters import Pictured, chosen, draw_all
 from pacavit.figures.curves import draw_curve
-from pacavit.figures.style import COLOURS, bare, figure
+from pacavit.figures.drawing import draw_object, object_colour
+from pacavit.figures.style import bare, figure
 from pacavit.interpretation.views import observe
 from pacavit.stages import Job
 
@@ -63,22 +61,11 @@ def _draw_predictions(job: Job, truth: COCO, count: int) -> None:
 
 
 def _draw_object(axis: Axes, truth: COCO, item: dict) -> None:
-    category = truth.loadCats(item["category_id"])[0]
-    colour = COLOURS[truth.getCatIds().index(item["category_id"]) % len(COLOURS)]
-    x, y, width, height = item["bbox"]
-    crowd = item.get("iscrowd", 0)
-    dashes = "--" if crowd else "-"
-    axis.add_patch(
-        Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.5, linestyle=dashes)
-    )
-    mask = truth.annToMask({**item, "segmentation": item["segmentation"]}).astype(bool)
-    tint = np.zeros((*mask.shape, 4))
-    tint[mask] = (*[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)], 0.45)
-    axis.imshow(tint)
-    text = category["name"] + (" crowd" if crowd else "")
+    colour = object_colour(truth.getCatIds().index(item["category_id"]))
+    crowd = bool(item.get("iscrowd", 0))
+    text = truth.loadCats(item["category_id"])[0]["name"] + (" crowd" if crowd else "")
     text += f" {item['score']:.2f}" if "score" in item else ""
-    label = axis.text(x, y - 1, text, color="white", fontsize=7, va="bottom")
-    label.set_path_effects([effects.withStroke(linewidth=2, foreground="black")])
+    draw_object(axis, item["bbox"], truth.annToMask(item), colour, text, crowd)
 
 
 def _image(job: Job, truth: COCO, image_id: int) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.checkpoints.tables import Contents
@@ -13,9 +13,7 @@ from pacavit.errors import PacavitError
 from pacavit.figures import clusters, pages
 from pacavit.files import atomic_directory, write_json
 from pacavit.interpretation.views import observe
-
-#: The model halves the grid five times.
-LEAST = 32
+from pacavit.prediction.images import find, read
 
 
 def explain(
@@ -30,7 +28,7 @@ def explain(
     """Write figures of the clusters on images, their numbers, and a page on which one clicks patches.
 
     Args:
-        images: files that Pillow reads.
+        images: files, and folders of them.
         weights: of a classifier, a detector or a segmentor.
         variant: what they are of; told from the file without one.
         target: folder that takes ``clusters.png``, ``assignments.png``, ``attention.png``, ``view.json`` and
@@ -48,12 +46,12 @@ def explain(
     """
     if target.exists():
         raise PacavitError(f"{target}: is there already; name a new folder with --to, or remove it")
-    shown = [_read(path, side) for path in images]
+    files = find(images, target)
     model, found = restore(weights, variant)
     names = _names(found, names)
     pictured = [
-        clusters.Pictured(path.name, image, observe(model, image, names))
-        for path, image in zip(images, shown, strict=True)
+        clusters.Pictured(name, image, observe(model, image, names))
+        for name, image in ((file.name, _sized(read(file.path), side)) for file in files)
     ]
     title = f"{found.variants[0]}, {found.task}"
     with atomic_directory(target) as folder:
@@ -66,18 +64,10 @@ def explain(
         pages.write(
             folder / "index.html", "explain.html", title=f"Clusters of {title}", about=about, view=view
         )
-    return f"{target / 'index.html'}: clusters on {len(images)} images; figures and numbers beside it"
+    return f"{target / 'index.html'}: clusters on {len(files)} images; figures and numbers beside it"
 
 
-def _read(path: Path, side: int) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "no image that Pillow reads"
-        )
-        raise PacavitError(f"{path}: {reason}; name image files") from error
+def _sized(image: Image.Image, side: int) -> Image.Image:
     share = side / min(image.size)
     return image.resize(tuple(max(side, round(length * share)) for length in image.size))
 

@@ -136,6 +136,12 @@ def segmentation_testing(recipe: Ade20kRecipe) -> list[Config]:
     ]
 
 
+def in_memory(pipeline: list[Config]) -> list[Config]:
+    """Return an evaluation pipeline for images that are arrays (H, W, 3) in BGR already, and have no labels."""
+    reading = ("LoadImageFromFile", "LoadAnnotations")
+    return [{"type": "LoadImageFromNDArray"}, *(step for step in pipeline if step["type"] not in reading)]
+
+
 def _random_side(sides: list[int], max_side: int) -> Config:
     return {
         "type": "RandomChoiceResize",

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 import pacavit.openmmlab.backbone  # noqa: F401, registers it
 from pacavit.models import variant_config
-from pacavit.params.ade20k import PacaHeadParams, UperNetParams
+from pacavit.params.ade20k import Ade20kPage, PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
 from pacavit.stages import Job
 
@@ -249,8 +249,14 @@ def semantic_fpn(encoder: Config, num_classes: int, crop: int, norm: str, dims: 
 
 def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> Config:
     """Return the job's variant with the job's head; arguments as of :func:`backbone` and :func:`upernet`."""
-    page = job.params.ade20k
-    head, name = str(job.names["head"]), str(job.names["variant"])
+    names = str(job.names["variant"]), str(job.names["head"])
+    return variant_segmentor(job.params.ade20k, *names, num_classes, checkpoint, norm)
+
+
+def variant_segmentor(
+    page: Ade20kPage, name: str, head: str, num_classes: int, checkpoint: str | None, norm: str
+) -> Config:
+    """Return a variant of a page with a head; arguments as of :func:`backbone` and :func:`upernet`."""
     variant = page.variants[name]
     drop_path = getattr(variant.drop_path, head)
     encoder = backbone(name, checkpoint, drop_path, variant.num_clusters, page.recipe.pretrained_weights)

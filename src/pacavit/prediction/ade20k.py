@@ -1,0 +1,92 @@
+"""Classes of pixels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pacavit.figures.drawing import blend, class_legend, coloured, legend_columns
+from pacavit.figures.style import class_colours
+from pacavit.files import atomic_file
+from pacavit.openmmlab import datasets, models
+from pacavit.prediction.dense import Dense
+from pacavit.prediction.images import LABELS, Found
+from pacavit.prediction.picture import fitted, picture, picture_width
+from pacavit.prediction.trained import Trained
+
+#: Most pixels of a label map before it is brought to the image's size: of each there is a number for every class, which
+#: of 150 classes are 1.2 gigabytes here. ADE20K's images have fewer pixels, and so are labelled as in the evaluation.
+MOST_PIXELS = 2_000_000
+
+
+class Predictor:
+    """A trained segmentor.
+
+    Args:
+        trained: its weights and classes.
+        device: to compute on.
+
+    Raises:
+        PacavitError: the weights do not fit.
+    """
+
+    def __init__(self, trained: Trained, device: torch.device) -> None:
+        page = trained.params.ade20k
+        names = trained.variant, str(trained.head)
+        config = models.variant_segmentor(page, *names, len(trained.classes), None, "BN")
+        model = trained.into(models.build(config, "mmseg"), device)
+        self._segment = Dense(model, datasets.segmentation_testing(page.recipe), "mmseg")
+        self._classes = trained.classes
+        self._colours = class_colours(len(trained.classes))
+
+    def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
+        """Draw an RGB image with its pixels' classes into the folder, write the label map, and return the shares.
+
+        The map has ADE20K's form: classes count from 1.
+        """
+        labels = self._labels(image, found.number)
+        counts = np.bincount(labels.ravel(), minlength=len(self._classes))
+        occurring = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+        classes = [
+            {
+                "label": self._classes.ids[i],
+                "class": self._classes.names[i],
+                "share": float(counts[i] / labels.size),
+            }
+            for i in occurring
+        ]
+        name = f"{found.name}.png"
+        largest = np.min_scalar_type(len(self._classes))
+        with atomic_file(target / LABELS / name) as temporary:
+            Image.fromarray((labels + 1).astype(largest)).save(temporary, format="PNG")
+        self._draw(target / name, image, labels, occurring)
+        return {"label_map": f"{LABELS}/{name}", "classes": classes}
+
+    def _labels(self, image: Image.Image, number: int) -> np.ndarray:
+        """Return the class of each pixel (H, W), from 0."""
+        shrink = math.sqrt(MOST_PIXELS / (image.width * image.height))
+        output = None
+        if shrink < 1:
+            output = max(1, int(image.height * shrink)), max(1, int(image.width * shrink))
+        sample = self._segment(image, number, output)
+        labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.int32)
+        return labels if output is None else _resized(labels, image.size)
+
+    def _draw(self, path: Path, image: Image.Image, labels: np.ndarray, occurring: list[int]) -> None:
+        shown = fitted(image)
+        overlay = coloured(_resized(labels, shown.size), self._colours)
+        names = self._classes.names
+        columns = legend_columns(picture_width(shown), [names[i] for i in occurring])
+        with picture(path, shown, math.ceil(len(occurring) / columns) + 1) as (canvas, axis):
+            axis.imshow(blend(np.asarray(shown) / 255, overlay))
+            class_legend(canvas, occurring, names, self._colours, columns)
+
+
+def _resized(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a label map of a width and height, each pixel with the label of the nearest."""
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))

@@ -1,0 +1,64 @@
+"""Objects in images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as rle
+
+from pacavit.evaluation.coco import results_of
+from pacavit.figures.drawing import draw_object, object_colour
+from pacavit.openmmlab import datasets, models
+from pacavit.prediction.dense import Dense
+from pacavit.prediction.images import Found
+from pacavit.prediction.picture import fitted, picture
+from pacavit.prediction.trained import Trained
+
+
+class Predictor:
+    """A trained detector.
+
+    Args:
+        trained: its weights and classes.
+        device: to compute on.
+        min_score: score above which an object counts.
+
+    Raises:
+        PacavitError: the weights do not fit.
+    """
+
+    def __init__(self, trained: Trained, device: torch.device, min_score: float) -> None:
+        recipe = trained.params.coco.recipe
+        encoder = models.backbone(trained.variant, None, drop_path=0.0)
+        config = models.mask_rcnn(encoder, len(trained.classes), recipe.detector)
+        # Before the masks are made, each of which has the image's size. An object is dropped for a better one only, so
+        # that those which remain are the evaluation's.
+        config["test_cfg"]["rcnn"]["score_thr"] = min_score
+        model = trained.into(models.build(config, "mmdet"), device)
+        self._detect = Dense(model, datasets.detection_testing(recipe), "mmdet")
+        self._ids = list(trained.classes.ids)
+        self._names = dict(zip(trained.classes.ids, trained.classes.names, strict=True))
+
+    def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
+        """Draw an RGB image with its objects into the folder, and return these as COCO results, the surest first."""
+        results = results_of(self._detect(image, found.number), self._ids)
+        objects = [{**result, "category": self._names[result["category_id"]]} for result in results]
+        self._draw(target / f"{found.name}.png", image, objects)
+        return {"objects": objects}
+
+    def _draw(self, path: Path, image: Image.Image, objects: list[dict[str, Any]]) -> None:
+        shown = fitted(image)
+        across, down = shown.width / image.width, shown.height / image.height
+        with picture(path, shown, lines=1) as (_, axis):
+            axis.imshow(shown)
+            for item in reversed(objects):
+                x, y, width, height = item["bbox"]
+                box = x * across, y * down, width * across, height * down
+                mask = Image.fromarray(rle.decode(item["segmentation"]))
+                mask = np.asarray(mask.resize(shown.size, Image.Resampling.NEAREST))
+                colour = object_colour(self._ids.index(item["category_id"]))
+                draw_object(axis, box, mask, colour, f"{item['category']} {item['score']:.2f}")

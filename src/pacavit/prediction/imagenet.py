@@ -1,0 +1,62 @@
+"""Classes of images."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from PIL import Image
+
+import pacavit.models  # noqa: F401, registers the variants
+from pacavit.evaluation.imagenet import classify, evaluation_transform
+from pacavit.prediction.images import Found
+from pacavit.prediction.picture import fitted, picture
+from pacavit.prediction.trained import Trained
+from pacavit.training.precision import autocast_type
+
+#: Classes that a picture has room for.
+_SHOWN = 5
+
+
+class Predictor:
+    """A trained classifier, with the preprocessing of its evaluation.
+
+    Args:
+        trained: its weights and classes.
+        device: to compute on.
+        top: classes to name of an image; all where there are fewer.
+
+    Raises:
+        PacavitError: the weights do not fit.
+    """
+
+    def __init__(self, trained: Trained, device: torch.device, top: int) -> None:
+        recipe = trained.params.pretrain.recipe
+        model = timm.create_model(trained.variant, num_classes=len(trained.classes))
+        self._model = trained.into(model, device)
+        self._transform = evaluation_transform(recipe.image_size, recipe.crop_pct)
+        self._precision = autocast_type(recipe.precision, device)
+        self._device, self._classes, self._top = device, trained.classes, min(top, len(trained.classes))
+
+    def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
+        """Draw an RGB image with its likeliest classes into the folder, and return these, the likeliest first."""
+        with torch.inference_mode():
+            inputs = self._transform(image)[None]
+            logits = classify(self._model, inputs, self._device, self._precision)
+        values, indices = logits[0].softmax(0).topk(self._top)
+        classes = [
+            {"class": self._classes.ids[index], "label": self._classes.names[index], "probability": value}
+            for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+        ]
+        _draw(target / f"{found.name}.png", fitted(image), classes[:_SHOWN])
+        return {"classes": classes}
+
+
+def _draw(path: Path, image: Image.Image, classes: list[dict[str, Any]]) -> None:
+    lines = [f"{item['probability']:.1%}  {textwrap.shorten(item['label'], 60)}" for item in classes]
+    with picture(path, image, len(lines)) as (canvas, axis):
+        axis.imshow(image)
+        canvas.suptitle("\n".join(lines), x=0.01, ha="left", parse_math=False)

@@ -1,0 +1,137 @@
+"""Weights to predict with, and the names of their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pacavit import params, paths
+from pacavit.checkpoints import Fit, read
+from pacavit.checkpoints.tables import Head, Task, contents, guess_task
+from pacavit.data.coco import annotation_file
+from pacavit.data.manifest import read_manifest
+from pacavit.errors import PacavitError
+from pacavit.files import MANIFEST
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a model, in its order.
+
+    Attributes:
+        names: what they are called.
+        ids: their numbers in files of the data set: for imagenet from 0; for ade20k from 1, 0 being unlabelled; for
+            coco those of the annotations, or from 1 where the names are a list.
+        source: where the names come from.
+    """
+
+    names: Sequence[str]
+    ids: Sequence[int]
+    source: Path
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights of a file, and all that says which model they are of."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    task: Task
+    variant: str
+    head: Head | None
+    scale: str
+    params: params.Params
+    classes: Classes
+
+    def into(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return the model with the weights in it, on the device and ready to predict.
+
+        Raises:
+            PacavitError: a key is missing, unknown or of another shape.
+        """
+        head = f" with the {self.head} head" if self.head else ""
+        wanted = f"{self.variant} for {self.task}{head} at scale {self.scale}"
+        Fit.of(model.state_dict(), self.weights).require(self.path, wanted)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+
+def take(
+    path: Path, task: Task, variant: str, head: Head | None, scale: str, class_file: Path | None
+) -> Trained:
+    """Read a file of weights and the names of its classes.
+
+    Args:
+        path: any file that :func:`pacavit.checkpoints.read` takes.
+        task: what it predicts.
+        variant: registered name.
+        head: of a segmentor; None tells it from the weights.
+        scale: whose parameters it was trained with.
+        class_file: names of the classes, a line each; None takes those of the scale's prepared data set.
+
+    Raises:
+        PacavitError: the weights cannot be read, are not finite or of another task, or the classes are not known or not
+            as many.
+    """
+    given = params.load(scale)
+    weights = read(path).weights
+    if (held := guess_task(weights)) != task:
+        raise PacavitError(f"{path}: holds a model for {held}, not for {task}; predict {held} with it")
+    found = contents(weights, variant, task, head)
+    if task == "ade20k":
+        params.select(given, ("ade20k:variants.{variant}",), variant=variant)
+    if found.classes is None:
+        raise PacavitError(f"{path}: holds no classifier; give the weights of a whole model for {task}")
+    for key, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise PacavitError(
+                f"{path}: {key} is not finite; take weights of an earlier state or train again"
+            )
+    classes = read_classes(task, scale, class_file)
+    if len(classes) != found.classes:
+        raise PacavitError(
+            f"{classes.source}: {len(classes)} classes, but {path} has {found.classes}; give the names of those that "
+            "it was trained on with --classes FILE, a line each"
+        )
+    return Trained(path, weights, task, variant, found.head, scale, given, classes)
+
+
+def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
+    """Return the classes of a file, a name a line, or of the prepared data set of a scale.
+
+    Raises:
+        PacavitError: the file cannot be read, or there is neither a file nor a prepared data set.
+    """
+    if file is not None:
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text in UTF-8"
+            raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
+        names = [line for line in lines if line]
+        return Classes(names, _numbers(task, len(names)), file)
+    folder = paths.path(paths.PREPARED, scale=scale, dataset=task)
+    if not (folder / MANIFEST).is_file():
+        raise PacavitError(
+            f"{folder}: no prepared data set there to take the class names from; give them with --classes FILE, a line "
+            f"each, or run `pacavit prepare {task} --scale {scale}`"
+        )
+    if task == "coco":
+        # mmdetection counts classes as the annotations list them, and the manifest has them by their numbers.
+        categories = json.loads(annotation_file(folder, "val").read_text())["categories"]
+        return Classes([c["name"] for c in categories], [c["id"] for c in categories], folder)
+    names = read_manifest(folder)["classes"]
+    return Classes(names, _numbers(task, len(names)), folder)
+
+
+def _numbers(task: Task, count: int) -> range:
+    first = 0 if task == "imagenet" else 1
+    return range(first, first + count)
