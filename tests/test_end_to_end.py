@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from clones import typed
+from pacavit import stages
 
 pytestmark = pytest.mark.slow
 
@@ -86,8 +87,11 @@ def test_mlflow_has_every_stage_by_default(clone):
     assert Path(unquote(printed.stdout.strip()).removeprefix("sqlite:///")).samefile(clone / "mlflow.db")
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
-    runs = client.search_runs([experiment.experiment_id])
+    runs = client.search_runs([experiment.experiment_id], "tags.job LIKE '%'")
     assert len(runs) == 22
+    (parent,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'reproduction mini'")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
+    assert parent.info.status == "FINISHED"
     assert {run.info.status for run in runs} == {"FINISHED"}
     trained = next(run for run in runs if run.info.run_name == "pretrain@test_pacavit-0")
     assert trained.data.params["pretrain.recipe.epochs"] == "2"
@@ -95,6 +99,24 @@ def test_mlflow_has_every_stage_by_default(clone):
     assert trained.data.tags["data.data"]
     assert "mlflow.source.git.commit" in trained.data.tags
     assert any(name.startswith("system/") for name in trained.data.metrics)
+
+
+def test_mlflow_has_every_figure_and_table_and_the_final_weights_as_models(clone):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    experiment = client.get_experiment_by_name("pacavit-mini")
+    for run in client.search_runs([experiment.experiment_id], "tags.job LIKE '%'"):
+        written = stages.STAGES[run.data.tags["stage"]].outputs.values()
+        wanted = {Path(path.format(**run.data.tags)).name for path in written if path.startswith("reports/")}
+        assert {item.path for item in client.list_artifacts(run.info.run_id)} == wanted, run.info.run_name
+    versions = client.search_model_versions()
+    assert sorted(version.name for version in versions) == [
+        "pacavit-mini-ade20k-test_pacavit-paca",
+        "pacavit-mini-ade20k-test_pacavit-upernet",
+        "pacavit-mini-coco-test_pacavit",
+        "pacavit-mini-pretrain-test_pacavit",
+    ]
 
 
 def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):

@@ -11,6 +11,8 @@ UNUSED = {
     "pacavit.training.coco": ["mmseg", "mlflow", "matplotlib"],
     "pacavit.training.ade20k": ["mmdet", "mlflow"],
     "pacavit.prediction.run": ["mmengine", "mmdet", "mmseg", "mlflow", "matplotlib"],
+    "pacavit.tracking.replay": ["torch", "timm", "mmengine", "matplotlib", "pacavit.tracking.registration"],
+    "pacavit.tracking.registration": ["torch", "timm", "mmengine", "matplotlib"],
     "pacavit.claims.ledger": ["mmdet", "mmseg", "mlflow", "matplotlib"],
 }
 

@@ -1,6 +1,7 @@
 """A job to track, in a project of its own where MLflow is at its default place."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,21 @@ def job(work):
         return tracking.start_run(**{**described, **changed})
 
     return start
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """An MLflow database without runs: to make one takes a second."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        from pacavit.tracking import replay
+
+        replay.open_client()
+        return Path("mlflow.db").resolve()
+
+
+@pytest.fixture
+def database(work, empty_database):
+    """Put an empty MLflow database at its default place in the project."""
+    shutil.copy(empty_database, "mlflow.db")

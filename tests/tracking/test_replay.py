@@ -7,18 +7,19 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from mlflow_helpers import free_port, get, parents, points, replayed, runs, serving, until
 
 from pacavit import tracking
 from pacavit.cli import cli
 from pacavit.errors import PacavitError
 from pacavit.tracking import replay
+
+pytestmark = pytest.mark.usefixtures("database")
 
 STATE = "synced.json"
 #: A job of its own process: a point every half second, for some seconds or until a file named stop is there.
@@ -35,38 +36,6 @@ with start_run(f"pretrain@{name}", "mini", {"variant": name}, {}, name, {}, Path
         if Path("stop").exists():
             break
 """
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """An MLflow database without runs: to make one takes a second."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        replay.open_client()
-        return Path("mlflow.db").resolve()
-
-
-@pytest.fixture
-def work(work, empty_database):
-    shutil.copy(empty_database, "mlflow.db")
-    return work
-
-
-def replayed(work: Path):
-    """Replay the job's files, and return MLflow's client and the job's run."""
-    client = replay.open_client()
-    return client, client.get_run(replay.sync(client, work))
-
-
-def runs(client: MlflowClient) -> list:
-    experiment = client.get_experiment_by_name("pacavit-mini")
-    return client.search_runs([experiment.experiment_id]) if experiment else []
-
-
-def points(client: MlflowClient, run, name: str = "loss") -> list[int]:
-    """Return the steps of a metric as MLflow has them, doubles included."""
-    return sorted(point.step for point in client.get_metric_history(run.info.run_id, name))
 
 
 def test_everything_of_a_job_reaches_mlflow(work, job):
@@ -296,52 +265,8 @@ def test_sync_tells_in_one_line_that_mlflow_is_away(work, job, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextmanager
-def serving(command: str, port: int, *options: str):
-    """Run ``mlflow server`` or ``mlflow ui`` until the block ends."""
-    arguments = [command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
-    with open("server.log", "wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *arguments], stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        for _ in range(600):
-            try:
-                get(f"http://127.0.0.1:{port}/health")
-                break
-            except OSError:
-                assert server.poll() is None, Path("server.log").read_text()
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=60)
-
-
-def get(address: str, data: dict | None = None) -> bytes:
-    body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return answer.read()
-
-
 def started(name: str, seconds: float) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", JOB, name, str(seconds)])
-
-
-def until(condition, seconds: float = 60):
-    """Return what a condition becomes, as soon as it holds."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"did not come true in {seconds} s"
-        time.sleep(0.2)
-    return value
 
 
 @pytest.mark.slow
@@ -432,6 +357,7 @@ def test_twelve_first_jobs_at_once_all_reach_an_empty_database(work, monkeypatch
     assert {run.info.status for run in found} == {"FINISHED"}
     assert all(points(client, run) == [0, 1] for run in found)
     assert all(loads(client, run) for run in found)
+    assert [run.info.status for run in parents(client)] == ["FINISHED"]
 
 
 @pytest.mark.slow
@@ -450,6 +376,7 @@ def test_twelve_first_jobs_at_once_all_reach_a_server(work, monkeypatch):
         )
         assert {run.info.status for run in found} == {"FINISHED"}
         assert all(points(client, run) == [0, 1] for run in found)
+        assert [run.info.status for run in parents(client)] == ["FINISHED"]
 
 
 @pytest.mark.slow
@@ -498,7 +425,13 @@ def test_mlflow_ui_shows_runs_and_files_without_an_option(work, job):
         searched = get(
             f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": [found.info.experiment_id]}
         )
-        (shown,) = json.loads(searched)["runs"]
+        tagged = [
+            (run, {tag["key"]: tag["value"] for tag in run["data"]["tags"]})
+            for run in json.loads(searched)["runs"]
+        ]
+        ((shown, tags),) = [(run, tags) for run, tags in tagged if "job" in tags]
+        ((parent, _),) = [(run, tags) for run, tags in tagged if "job" not in tags]
+        assert tags["mlflow.parentRunId"] == parent["info"]["run_id"]
         assert shown["info"]["run_id"] == found.info.run_id
         assert {metric["key"] for metric in shown["data"]["metrics"]} == {"loss"}
         content = get(f"{address}/get-artifact?path=data.txt&run_uuid={found.info.run_id}")

@@ -29,7 +29,8 @@ def write(job: Job, claims: Sequence[Claim], results: Results) -> None:
             table.to_csv(temporary, index=False, float_format="%.6g")
         with atomic_file(job.outputs[f"{task}_md"]) as temporary:
             temporary.write_text(as_markdown(table))
-        job.run.artifact(job.outputs[f"{task}_csv"])
+        for form in ("csv", "md"):
+            job.run.artifact(job.outputs[f"{task}_{form}"])
 
 
 def tabulate(task: str, claims: Sequence[Claim], results: Results) -> pd.DataFrame:

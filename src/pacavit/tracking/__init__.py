@@ -24,6 +24,7 @@ from pacavit.training.distributed import is_main
 
 METRICS = "metrics.jsonl"
 ARTIFACTS = "artifacts.jsonl"
+MODEL = "model.json"
 INFO = "run.json"
 #: How far MLflow is, which :mod:`pacavit.tracking.replay` keeps.
 STATE = "synced.json"
@@ -67,6 +68,16 @@ class Run:
         """Note a file, by its final name, that MLflow shall show with this run."""
         if self.folder is not None:
             _append(self.folder / ARTIFACTS, {"path": str(path)})
+
+    def model(self, weights: Path, description: Mapping[str, Any]) -> None:
+        """Note a run's final weights, by their final name, that MLflow shall offer as a model.
+
+        Args:
+            weights: safetensors.
+            description: plain values, as :mod:`pacavit.tracking.served` tells.
+        """
+        if self.folder is not None:
+            write_json(self.folder / MODEL, {"weights": str(weights), "description": dict(description)})
 
     def history(self) -> list[dict[str, Any]]:
         """Return what was logged as ``{"step": …, name: value, …}``, in order of the steps."""

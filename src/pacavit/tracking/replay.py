@@ -29,7 +29,8 @@ from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
 from pacavit.redaction import redacted_output, without_passwords
-from pacavit.tracking import ARTIFACTS, INFO, METRICS, STATE, read_lines
+from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, STATE, read_lines
+from pacavit.tracking.reproduction import PARENT, open_parent, update_parent
 
 _FINGERPRINT = "pacavit.fingerprint"
 _ROUND_SECONDS = 2.0
@@ -80,6 +81,7 @@ def sync(client: MlflowClient, folder: Path) -> str:
         _send_metrics(client, folder, state)
         _send_artifacts(client, folder, state)
         _send_status(client, folder, state, info)
+        _send_model(client, folder, state, info)
     return state["run"]
 
 
@@ -176,7 +178,7 @@ def _sleep_while_running(folder: Path, parent: int) -> None:
 
 
 def _new_state() -> dict[str, Any]:
-    return {"uri": shown_uri(), "run": None, "metrics": 0, "artifacts": [], "status": None}
+    return {"uri": shown_uri(), "run": None, "metrics": 0, "artifacts": [], "status": None, "model": None}
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -202,17 +204,16 @@ def _find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 def _open_run(client: MlflowClient, info: Mapping[str, Any]) -> str:
     """Return the job's run, with its parameters: the one with its fingerprint, or a new one."""
-    name = f"pacavit-{info['scale']}"
-    with FileLock(Path("work") / f"{name}.lock"):
-        experiment = client.get_experiment_by_name(name)
-        number = experiment.experiment_id if experiment else client.create_experiment(name)
+    start = _milliseconds(info["start"])
+    parent = open_parent(client, info["scale"], start).info
+    number = parent.experiment_id
     wanted = f"tags.`{_FINGERPRINT}` = '{info['fingerprint']}' and tags.job = '{info['job']}'"
     found = client.search_runs([number], wanted, max_results=1)
     # The fingerprint comes with the run, so that a kill in between leaves none that is not found again.
     run = (
         found[0]
         if found
-        else client.create_run(number, _milliseconds(info["start"]), _tags(info), run_name=info["job"])
+        else client.create_run(number, start, {**_tags(info), PARENT: parent.run_id}, run_name=info["job"])
     )
     params = [
         Param(key, str(value)[:_LONGEST])
@@ -259,23 +260,53 @@ def _send_status(client: MlflowClient, folder: Path, state: dict[str, Any], info
     error = {"error": info["error"][:_LONGEST]} if info.get("error") else {}
     tags = {**_tags(info), **error}
     client.log_batch(state["run"], tags=[RunTag(key, value) for key, value in tags.items()])
-    if not error and "error" in client.get_run(state["run"]).data.tags:
+    before = client.get_run(state["run"]).data.tags
+    if not error and "error" in before:
         client.delete_tag(state["run"], "error")
-    if info["status"] == "RUNNING":
+    end = None if info["status"] == "RUNNING" else _milliseconds(info["end"])
+    if end is None:
         client.update_run(state["run"], status="RUNNING")
     else:
-        client.set_terminated(state["run"], info["status"], _milliseconds(info["end"]))
+        client.set_terminated(state["run"], info["status"], end)
+    parent = update_parent(client, info["scale"], _milliseconds(info["start"]), end).info.run_id
+    if before.get(PARENT) != parent:
+        client.set_tag(state["run"], PARENT, parent)
     state["status"] = status
     write_json(folder / STATE, state)
 
 
+def _send_model(client: MlflowClient, folder: Path, state: dict[str, Any], info: Mapping[str, Any]) -> None:
+    if not (folder / MODEL).exists():
+        return
+    noted = json.loads((folder / MODEL).read_text())
+    weights = Path(noted["weights"])
+    known = [str(weights), weights.stat().st_mtime_ns] if weights.exists() else None
+    if known is None or known == state["model"]:
+        return
+    # Few jobs have a model, and all wait for what is imported here.
+    from pacavit.tracking.registration import model_name, register
+
+    name = model_name(info["scale"], _stage(info), info["names"])
+    run = client.get_run(state["run"])
+    register(client, run, name, weights, noted["description"], _names(info), folder / "model")
+    state["model"] = known
+    write_json(folder / STATE, state)
+
+
 def _tags(info: Mapping[str, Any]) -> dict[str, str]:
-    stage = info["job"].split("@")[0]
     data = {f"data.{name}": digest for name, digest in info["data"].items()}
     commit = {"mlflow.source.git.commit": info["commit"]} if info["commit"] else {}
-    common = {"job": info["job"], "stage": stage, "scale": info["scale"], _FINGERPRINT: info["fingerprint"]}
-    tags = {**common, **info["names"], **data, **commit, "mlflow.source.name": info["command"]}
-    return {key: str(value) for key, value in tags.items()}
+    tags = {_FINGERPRINT: info["fingerprint"], **data, **commit, "mlflow.source.name": info["command"]}
+    return {**_names(info), **tags}
+
+
+def _names(info: Mapping[str, Any]) -> dict[str, str]:
+    names = {"job": info["job"], "stage": _stage(info), "scale": info["scale"], **info["names"]}
+    return {key: str(value) for key, value in names.items()}
+
+
+def _stage(info: Mapping[str, Any]) -> str:
+    return info["job"].split("@")[0]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

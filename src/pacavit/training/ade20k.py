@@ -24,9 +24,12 @@ def finetune(job: Job) -> None:
     with process_group() as device:
         # Batch norm over the images of all processes, which torch has on GPUs only.
         norm = "SyncBN" if device.type == "cuda" and world_size() > 1 else "BN"
-        weights = run(job, describe(job, norm), device)
+        task = describe(job, norm)
+        weights = run(job, task, device)
     if is_main():
-        write_outputs(job, weights)
+        classes = list(task.dataset.metainfo["classes"])
+        config = models.segmentor(job, len(classes), None, "BN")
+        write_outputs(job, weights, {"task": "segmentation", "classes": classes, "config": config})
 
 
 def describe(job: Job, norm: str) -> FineTuning:

@@ -20,9 +20,13 @@ def finetune(job: Job) -> None:
         PacavitError: the pretrained weights do not fit, or the loss is not finite.
     """
     with process_group() as device:
-        weights = run(job, describe(job), device)
+        task = describe(job)
+        weights = run(job, task, device)
     if is_main():
-        write_outputs(job, weights)
+        classes = list(task.dataset.metainfo["classes"])
+        encoder = models.backbone(str(job.names["variant"]), None, drop_path=0.0)
+        config = models.mask_rcnn(encoder, len(classes), job.params.coco.recipe.detector)
+        write_outputs(job, weights, {"task": "detection", "classes": classes, "config": config})
 
 
 def describe(job: Job) -> FineTuning:

@@ -63,7 +63,8 @@ def pretrain(job: Job) -> None:
         with interruption:
             best = training.run(interruption)
     if is_main():
-        write_outputs(job, best)
+        described = {"variant": str(job.names["variant"]), "classes": training.classes}
+        write_outputs(job, best, {"task": "classification", **described})
 
 
 def create_model(job: Job, num_classes: int, drop_path: float) -> torch.nn.Module:
@@ -174,6 +175,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
 
         images = ImageNetShards(job.inputs["data"], "train")
+        self.classes = list(images.classes)
         self.updates = len(images) // recipe.global_batch
         if self.updates == 0:
             raise PacavitError(
