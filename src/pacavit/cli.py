@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 import click
 from click.core import ParameterSource
@@ -308,7 +307,7 @@ def sync() -> None:
 )
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="New folder to write.")
 @click.option(
-    "--side", type=click.IntRange(32, 2048), default=224, show_default=True, help="Shorter side, pixels."
+    "--side", type=click.IntRange(32, 512), default=224, show_default=True, help="Shorter side, pixels."
 )
 @click.option(
     "--at",
@@ -318,7 +317,9 @@ def sync() -> None:
     show_default=True,
     help="Patch of the attention's figure, as share of height and width.",
 )
-@click.option("--classes", type=click.File(), help="Names of a segmentor's classes, a line each.")
+@click.option(
+    "--classes", type=click.Path(path_type=Path), help="Names of a PaCa head's classes, a line each."
+)
 def explain(
     images: tuple[Path, ...],
     weights: Path,
@@ -326,13 +327,12 @@ def explain(
     target: Path,
     side: int,
     at: tuple[float, float],
-    classes: TextIO | None,
+    classes: Path | None,
 ) -> None:
     """Show the clusters of IMAGES: assignment maps, attention by head, and a page on which one clicks patches."""
     from pacavit.figures.explain import explain
 
-    names = None if classes is None else classes.read().splitlines()
-    click.echo(explain(images, weights, variant, target, side, at, names))
+    click.echo(explain(images, weights, variant, target, side, at, classes))
 
 
 @cli.group()

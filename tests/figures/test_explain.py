@@ -39,9 +39,9 @@ def test_numbers_of_the_page_give_the_weights_back(photo, classifier, tmp_path):
     weights = maps * np.array(stage["peaks"])[:, None]
     np.testing.assert_allclose(weights.sum(1), 1, rtol=0.01)
     attention = np.frombuffer(base64.b64decode(stage["attention"]), np.uint8)
-    np.testing.assert_allclose(
-        attention.reshape(stage["heads"], size, clusters).sum(2) / 255, 1, atol=clusters * 0.5 / 255
-    )
+    peaks = np.frombuffer(base64.b64decode(stage["attention_peaks"]), "<f4")
+    given = attention.reshape(stage["heads"] * size, clusters) / 255 * peaks[:, None]
+    np.testing.assert_allclose(given.sum(1), 1, rtol=0.02)
 
 
 def test_the_same_input_gives_the_same_bytes(photo, classifier, tmp_path):
@@ -52,7 +52,9 @@ def test_the_same_input_gives_the_same_bytes(photo, classifier, tmp_path):
 
 
 def test_the_clusters_of_a_segmentation_head_are_the_classes(photo, segmentor, tmp_path):
-    explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, names=["sky", "road", "house"])
+    names = tmp_path / "classes.txt"
+    names.write_text("sky\n\nroad\nhouse\n", encoding="utf-8-sig")
+    explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, class_file=names)
     head = json.loads((tmp_path / "seen/view.json").read_text())[0]["stages"][-1]
     assert head["name"] == "head"
     assert head["names"] == ["sky", "road", "house"]
@@ -81,8 +83,22 @@ def test_an_older_result_is_not_replaced(photo, classifier, tmp_path):
 
 
 def test_names_that_are_not_as_many_as_the_classes_are_refused(photo, segmentor, tmp_path):
+    names = tmp_path / "classes.txt"
+    names.write_text("sky\nroad\n")
     with pytest.raises(PacavitError, match="2 names, and the head has 3 classes"):
-        explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, names=["sky", "road"])
+        explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, class_file=names)
+
+
+def test_names_for_a_model_without_a_head_of_classes_are_refused(photo, classifier, tmp_path):
+    with pytest.raises(PacavitError, match="no PaCa head"):
+        explain([photo], classifier, None, tmp_path / "seen", 48, class_file=tmp_path / "classes.txt")
+
+
+def test_more_images_than_a_figure_holds_are_refused_before_anything_is_computed(photo, classifier, tmp_path):
+    for number in range(21):
+        shutil.copy(photo, tmp_path / f"{number}.png")
+    with pytest.raises(PacavitError, match="21 images: figures hold 20 at most"):
+        explain([tmp_path], classifier, None, tmp_path / "seen", 48)
 
 
 def test_the_command_line_takes_all_of_it(photo, segmentor, tmp_path):

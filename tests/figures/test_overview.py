@@ -1,11 +1,13 @@
 """Figures and tables over all models, from the ledger of the repository."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pacavit import params, paths
@@ -20,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What the stage writes at the paper's scale if the first model had been trained."""
+    """What the stage writes if the first model had been trained, to 80.0 %."""
     folder = tmp_path_factory.mktemp("overview")
     claims = published.read(ROOT / paths.PUBLISHED)
     complexity = json.loads((ROOT / paths.path(paths.COMPLEXITY, scale="mini")).read_text())
     complexity["attention"] = attention_costs()
     (folder / "complexity.json").write_text(json.dumps(complexity))
     entries = ledger.judge_all(claims, complexity, {}, params.load("mini").claims)
+    entries = [replace(e, measured="80.0") if e.id == "imagenet.main.1.top1" else e for e in entries]
     spec = STAGES["overview"]
     benchmarks = folder / "benchmarks.json"
     sizes = [
@@ -78,5 +81,18 @@ def test_a_difference_is_measured_minus_published(written):
     assert float(first.measured) - float(first.published) == pytest.approx(
         float(ledger.difference(first)), abs=0.01
     )
-    missing = next(e for e in written.entries if e.id == "imagenet.main.1.top1")
+    trained = next(e for e in written.entries if e.id == "imagenet.main.1.top1")
+    assert ledger.difference(trained) == "-0.9"
+    missing = next(e for e in written.entries if e.id == "imagenet.main.2.top1")
     assert ledger.difference(missing) == "—"
+
+
+def test_a_measured_accuracy_is_a_point_of_its_own(written):
+    axis = Figure().subplots()
+    size = next(e for e in written.entries if e.id == "imagenet.main.1.params")
+    trained = next(e for e in written.entries if e.id == "imagenet.main.1.top1")
+    overview._scatter(axis, [(size, trained)])
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+    assert lines["PaCa, published"] == [[12.2, 80.9]]
+    assert lines["PaCa, measured"] == [[12.2, 80.0]]
+    assert lines["Swin, published"] == []

@@ -9,6 +9,8 @@ import pytest
 from browser import DESKTOP, PHONE, needs_chromium, opened
 from mlflow_helpers import free_port, serving
 
+from pacavit.interpretation.measures import unpack
+
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 #: Folder that takes pictures of the pages.
@@ -80,7 +82,7 @@ def test_a_click_on_a_patch_shows_its_clusters(address, small_run):
         canvas.click(position={"x": box["width"] - 3, "y": box["height"] - 3})
         told = seen.text("told")
         assert told.startswith(f"Patch in row {view['height']}, column {view['width']}: ")
-        assert f"belongs most to cluster {view['strongest'][-1]};" in told
+        assert f"belongs most to cluster {unpack(view['strongest'])[-1]};" in told
 
 
 def test_a_curve_tells_its_values_under_the_pointer_and_by_keys(address):

@@ -65,31 +65,55 @@ def test_kept_assignments_are_those_of_the_first_images(measured):
     assert unpack(measured["kept"][0]["stage 1"]).max() < used["clusters"]
 
 
-def fake(image_of):
-    """Clusters of stripes of eight pixels by the brightness of the image, in place of a model's."""
+def fake(clusters_of):
+    """Clusters by the brightness at every eighth pixel, which is where strided convolutions look, for a model's."""
 
     def assigned(model, image):
         grey = np.asarray(image.convert("L"), float)[::8, ::8] / 255
-        return {"stage 1": Assigned(image_of(grey), None)}
+        return {"stage 1": Assigned(clusters_of(grey), None)}
 
     return assigned
 
 
-def test_clusters_that_go_with_the_picture_are_stable_and_those_that_go_with_the_place_are_not(monkeypatch):
-    pixels = np.zeros((64, 128), np.uint8)
-    pixels[:, 72:] = 255
+@pytest.mark.parametrize("edge", [67, 70, 72])
+def test_clusters_that_go_with_the_picture_are_stable(monkeypatch, edge):
+    pixels = np.zeros((64, 140), np.uint8)
+    pixels[:, edge:] = 255
     scenes = [(Image.fromarray(pixels).convert("RGB"), None)]
     monkeypatch.setattr(stage, "assigned", fake(lambda grey: np.stack([1 - grey, grey])))
     assert stage._stability(None, scenes) == {"stage 1": {"stable_flip": 1.0, "stable_shift": 1.0}}
 
+
+def test_clusters_that_go_with_the_place_are_not_stable(monkeypatch):
+    scenes = [(Image.new("RGB", (140, 64)), None)]
+
     def by_place(grey):
-        left = np.broadcast_to(np.arange(grey.shape[1]) < grey.shape[1] / 2, grey.shape).astype(float)
+        left = np.broadcast_to(np.arange(grey.shape[1]) < grey.shape[1] // 2, grey.shape).astype(float)
         return np.stack([left, 1 - left])
 
     monkeypatch.setattr(stage, "assigned", fake(by_place))
     found = stage._stability(None, scenes)["stage 1"]
-    assert found["stable_flip"] == 0
-    assert found["stable_shift"] == pytest.approx(10 / 12)
+    assert found["stable_flip"] == pytest.approx(1 / 17)  # the column in the middle
+    assert found["stable_shift"] == pytest.approx(11 / 13)
+
+
+def test_convolutions_of_stride_two_meet_their_mirror_image_where_it_is_compared(monkeypatch):
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3 if i == 0 else 4, 4, 3, stride=2, padding=1) for i in range(5)]
+    for layer in layers:
+        layer.weight.data = layer.weight.data + layer.weight.data.flip(
+            3
+        )  # symmetric, so that mirroring commutes
+    model = torch.nn.Sequential(*layers)
+
+    def assigned(_, image):
+        pixels = torch.tensor(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            return {"stage 1": Assigned(model(pixels)[0].numpy(), None)}
+
+    monkeypatch.setattr(stage, "assigned", assigned)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 200, 3), np.uint8)
+    assert stage._stability(None, [(Image.fromarray(noise), None)])["stage 1"]["stable_flip"] == 1
 
 
 def test_scenes_end_where_they_are_limited():

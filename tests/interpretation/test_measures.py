@@ -67,3 +67,16 @@ def test_seeds_are_alike_whatever_the_numbers_of_their_clusters():
     assert between_seeds([[pack(first)], [pack(second)]]) == pytest.approx(1)
     assert between_seeds([[pack(first)], [pack(np.zeros((2, 2)))]]) == pytest.approx(0)
     assert between_seeds([[pack(first)]]) is None
+
+
+def test_without_a_labelled_pixel_nothing_is_divided_by():
+    found = agreement([0, 1], [255, 255], (2, 3), ignored=255)
+    assert found.summary() == {"nmi": 1, "purity": 1, "matched_miou": 1, "used": 0, "use_entropy": 0}
+
+
+def test_one_patch_is_all_there_is():
+    assert spread(np.ones((3, 1, 1))) == 1
+
+
+def test_seeds_that_kept_other_images_are_not_compared():
+    assert between_seeds([[pack(np.zeros((2, 2)))], [pack(np.zeros((3, 2)))]]) is None

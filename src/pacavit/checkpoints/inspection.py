@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from pacavit.checkpoints.fit import Fit
 from pacavit.checkpoints.reader import Checkpoint, read
 from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
+from pacavit.errors import PacavitError
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,30 @@ def inspect(
     return Inspection(path, checkpoint, found, fit)
 
 
+def require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Do nothing if all weights are finite.
+
+    Raises:
+        PacavitError: one is not; it is named.
+    """
+    for key, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise PacavitError(
+                f"{path}: {key} is not finite; take weights of an earlier state or train again"
+            )
+
+
 def restore(path: Path, variant: str | None = None, ema: bool = False) -> tuple[torch.nn.Module, Contents]:
     """Return the model of a file, in evaluation mode, with the weights of the file, and what the file holds.
 
     The model is the whole one of its task: its backbone is the model itself or ``backbone`` of it.
 
     Raises:
-        PacavitError: the file cannot be read or does not fit, or no such variant.
+        PacavitError: the file cannot be read, does not fit or holds numbers that are not finite, or no such variant.
     """
     found = inspect(path, variant, ema=ema)
     found.fit.require(path, f"{found.contents.variants[0]} for {found.contents.task}")
+    require_finite(path, found.checkpoint.weights)
     model = create_model(found.checkpoint.weights, found.contents)
     model.load_state_dict(found.checkpoint.weights)
     return model.eval(), found.contents

@@ -8,7 +8,7 @@ from PIL import Image
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.ade20k import SPLITS
 from pacavit.data.manifest import read_manifest
-from pacavit.figures.clusters import Pictured, chosen, draw_all
+from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.drawing import class_legend, coloured
 from pacavit.figures.style import bare, class_colours, figure
@@ -26,7 +26,7 @@ def draw(job: Job) -> None:
     classes = read_manifest(job.inputs["data"])["classes"]
     pictured = []
     for number in chosen(job, "ade20k", len(files)):
-        image = Image.open(files[number]).convert("RGB")
+        image = sized(Image.open(files[number]), options.side)
         pictured.append(Pictured(files[number].name, image, observe(model, image, classes)))
     draw_all(job, pictured, f"{job.names['variant']}, segmentation with the {job.names['head']} head")
     job.run.artifact(job.outputs["predictions"])

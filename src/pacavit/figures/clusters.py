@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from pacavit.errors import PacavitError
 from pacavit.figures.drawing import blend
 from pacavit.figures.style import bare, class_colours, figure
-from pacavit.files import write_json
+from pacavit.files import atomic_file
+from pacavit.interpretation.measures import pack
 from pacavit.interpretation.views import View
 from pacavit.stages import Job
 
@@ -57,9 +60,15 @@ def draw_all(job: Job, pictured: Sequence[Pictured], title: str) -> None:
     draw_clusters(job.outputs["clusters"], pictured, title)
     draw_assignments(job.outputs["assignments"], pictured, title)
     draw_attention(job.outputs["attention"], pictured, title)
-    write_json(job.outputs["view"], [as_json(item) for item in pictured])
+    write_view(job.outputs["view"], pictured)
     for name in ("clusters", "assignments", "attention"):
         job.run.artifact(job.outputs[name])
+
+
+def sized(image: Image.Image, side: int) -> Image.Image:
+    """Return an image in RGB whose shorter side has a length in pixels."""
+    share = side / min(image.size)
+    return image.convert("RGB").resize(tuple(max(side, round(length * share)) for length in image.size))
 
 
 def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:
@@ -88,10 +97,12 @@ def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:
 def draw_assignments(path: Path, pictured: Sequence[Pictured], title: str) -> None:
     """Draw all M assignment maps of each stage of each image, row by row from the most used to the least.
 
-    Each is scaled to its own maximum; a line parts those that are the strongest of some patch from the others.
+    Each is scaled to its own maximum.
     """
     columns = sum(view.assignment is not None for view in pictured[0].views)
-    with figure(path, 3.2 * max(columns, 1), 3.4 * len(pictured) + 0.4) as canvas:
+    most = max((len(view.assignment) for view in pictured[0].views if view.assignment is not None), default=1)
+    side = max(3.2, 0.45 * math.sqrt(most))
+    with figure(path, side * max(columns, 1), 1.06 * side * len(pictured) + 0.4) as canvas:
         canvas.suptitle(
             f"{title}: all assignment maps, the most used first" if columns else f"{title}: no clusters"
         )
@@ -114,7 +125,7 @@ def draw_assignments(path: Path, pictured: Sequence[Pictured], title: str) -> No
 def draw_attention(
     path: Path, pictured: Sequence[Pictured], title: str, at: tuple[float, float] = (0.5, 0.5)
 ) -> None:
-    """Draw, a row a stage of each image, where one patch looks by each head: through the clusters, back to the patches.
+    """Draw, a row a stage of each image, where one patch looks by the first heads: through the clusters to the patches.
 
     Args:
         path: file to write.
@@ -125,7 +136,7 @@ def draw_attention(
     rows = [(item, view) for item in pictured for view in item.views]
     heads = min(_HEADS, max(len(view.attention) for _, view in rows))
     with figure(path, 1.4 * (heads + 1), 1.6 * len(rows) + 0.4) as canvas:
-        canvas.suptitle(f"{title}: where the marked patch looks, by head")
+        canvas.suptitle(f"{title}: where the marked patch looks, by head, in the first block")
         axes = canvas.subplots(len(rows), heads + 1, squeeze=False)
         for row, (item, view) in zip(axes, rows, strict=True):
             for axis in row:
@@ -136,7 +147,7 @@ def draw_attention(
             _mark(row[0], patch, view.size, item.image.size)
             for head, (axis, seen) in enumerate(zip(row[1:], view.to_patches(patch), strict=False)):
                 axis.imshow(_HEAT(seen / seen.max()))
-                axis.set_title(_top(view, patch, head), fontsize=7)
+                axis.set_title(_top(view, patch, head), fontsize=7, parse_math=False)
             for axis in row[1 + len(view.attention) :]:
                 axis.axis("off")
 
@@ -148,19 +159,28 @@ def overlay(image: Image.Image, view: View) -> np.ndarray:
     return blend(np.asarray(image, dtype=np.float64) / 255, np.asarray(shown) / 255)
 
 
+def write_view(path: Path, pictured: Sequence[Pictured]) -> None:
+    """Write the numbers of :func:`as_json` of several images."""
+    with atomic_file(path) as temporary:
+        # Without indents, which would make a line of each number.
+        temporary.write_text(json.dumps([as_json(item) for item in pictured], sort_keys=True) + "\n")
+
+
 def as_json(item: Pictured) -> dict[str, Any]:
     """Return what the page needs to show an image's clusters: bytes of weights in base64, with the largest of each.
 
-    An assignment is M maps, each scaled to its own maximum; an attention is h × N × M weights in 255ths.
+    An assignment is M maps, an attention h × N × M weights, each map and each patch's weights in 255ths of the largest.
     """
     stages = []
     for view in item.views:
+        strongest = view.attention.max(axis=-1)
         stage: dict[str, Any] = {
             "name": view.name,
             "height": view.size[0],
             "width": view.size[1],
             "heads": len(view.attention),
-            "attention": _bytes(view.attention),
+            "attention": _bytes(view.attention / strongest[..., None]),
+            "attention_peaks": base64.b64encode(strongest.astype("<f4").tobytes()).decode(),
             "names": None if view.names is None else list(view.names),
         }
         if view.assignment is not None:
@@ -168,7 +188,8 @@ def as_json(item: Pictured) -> dict[str, Any]:
             stage["clusters"] = len(peaks)
             stage["peaks"] = [float(f"{peak:.4g}") for peak in peaks]
             stage["assignment"] = _bytes(view.assignment / peaks[:, None, None])
-            stage["strongest"] = view.strongest.ravel().tolist()
+            stage["strongest"] = pack(view.strongest)
+            stage["colours"] = [to_hex(colour) for colour in class_colours(len(peaks))]
         stages.append(stage)
     return {"name": item.name, "image": _picture(item.image), "stages": stages}
 
@@ -181,8 +202,8 @@ def _draw_view(axes: np.ndarray, image: Image.Image, view: View) -> None:
     for axis, cluster in zip(axes[1:], order, strict=False):
         heat = view.assignment[cluster]
         axis.imshow(_HEAT(heat / heat.max()))
-        name = f"cluster {cluster}" if view.names is None else view.names[cluster]
-        axis.set_title(f"{name}: {np.mean(view.strongest == cluster):.0%}")
+        title = f"{_name(view, cluster)}: {np.mean(view.strongest == cluster):.0%}"
+        axis.set_title(title, parse_math=False)  # a name may hold a dollar
     for axis in axes[1 + len(order) :]:
         axis.axis("off")
 
@@ -196,11 +217,12 @@ def _mosaic(view: View) -> np.ndarray:
     columns = math.ceil(math.sqrt(len(maps) * height / width))
     rows = math.ceil(len(maps) / columns)
     gap = max(1, height // 16)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), 0.6)
-    canvas[..., 3] = 1
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 150, np.uint8)
     for place, cluster in enumerate(order):
         top, left = place // columns * (height + gap), place % columns * (width + gap)
-        canvas[top : top + height, left : left + width] = _HEAT(maps[cluster] / maps[cluster].max())
+        canvas[top : top + height, left : left + width] = _HEAT(
+            maps[cluster] / maps[cluster].max(), bytes=True
+        )[..., :3]
     return canvas
 
 
@@ -220,8 +242,11 @@ def _top(view: View, patch: tuple[int, int], head: int) -> str:
         return f"head {head + 1}"
     weights = view.attention[head, patch[0] * view.size[1] + patch[1]]
     best = int(weights.argmax())
-    name = best if view.names is None else view.names[best]
-    return f"head {head + 1}: {name}, {weights[best]:.0%}"
+    return f"head {head + 1}: {_name(view, best)}, {weights[best]:.0%}"
+
+
+def _name(view: View, cluster: int) -> str:
+    return f"cluster {cluster}" if view.names is None else view.names[cluster]
 
 
 def _bytes(shares: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.coco import SPLITS, annotation_file
-from pacavit.figures.clusters import Pictured, chosen, draw_all
+from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.drawing import draw_object, object_colour
 from pacavit.figures.style import bare, figure
@@ -35,7 +35,7 @@ def draw(job: Job) -> None:
     ids = sorted(truth.getImgIds())
     pictured = []
     for number in chosen(job, "coco", len(ids)):
-        image = _image(job, truth, ids[number])
+        image = sized(_image(job, truth, ids[number]), options.side)
         name = truth.loadImgs(ids[number])[0]["file_name"]
         pictured.append(Pictured(name, image, observe(model, image)))
     draw_all(job, pictured, f"{job.names['variant']}, detection")

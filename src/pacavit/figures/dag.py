@@ -21,10 +21,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Nodes, and edges as SVG paths, in a box of a width and height."""
+    """Nodes, and edges as SVG paths, in a box of a width and height; and what each stage reads."""
 
     nodes: list[Node]
     edges: list[str]
+    read: dict[str, list[str]]
     width: int
     height: int
     node_width: int = _WIDTH
@@ -60,7 +61,8 @@ def draw(counts: dict[str, int]) -> Drawing:
         nodes[name] = Node(name, counts.get(name, 0), 4 + column[name] * _STEP, 4 + row * _ROW)
     edges = [_edge(nodes[other], nodes[name]) for name in read for other in sorted(read[name])]
     width = 8 + max(column.values()) * _STEP + _WIDTH
-    return Drawing(list(nodes.values()), edges, width, 8 + max(rows.values()) * _ROW)
+    listed = {name: sorted(others) for name, others in read.items()}
+    return Drawing(list(nodes.values()), edges, listed, width, 8 + max(rows.values()) * _ROW)
 
 
 def _place(name: str, read: dict[str, set[str]], column: dict[str, int]) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.checkpoints.tables import Contents
 from pacavit.errors import PacavitError
 from pacavit.figures import clusters, pages
-from pacavit.files import atomic_directory, write_json
+from pacavit.files import atomic_directory
 from pacavit.interpretation.views import observe
 from pacavit.prediction.images import find, read
+from pacavit.prediction.trained import read_classes
+
+#: Images in one call: a figure has some rows of each.
+MOST = 20
 
 
 def explain(
@@ -23,7 +26,7 @@ def explain(
     target: Path,
     side: int,
     at: tuple[float, float] = (0.5, 0.5),
-    names: Sequence[str] | None = None,
+    class_file: Path | None = None,
 ) -> str:
     """Write figures of the clusters on images, their numbers, and a page on which one clicks patches.
 
@@ -35,31 +38,35 @@ def explain(
             ``index.html``.
         side: length of the shorter side in the model, pixels.
         at: patch of the attention's figure, as share of height and width.
-        names: of the classes, for the head of a segmentor.
+        class_file: names of the classes, a line each, for the PaCa head of a segmentor.
 
     Returns:
         A line on what was written.
 
     Raises:
-        PacavitError: a file cannot be read, the weights do not fit, the names are not as many as the classes, or the
-            folder is there already.
+        PacavitError: a file cannot be read, there are too many of them for one figure, the weights do not fit, the
+            names are not as many as the classes or of no use, or the folder is there already.
     """
     if target.exists():
         raise PacavitError(f"{target}: is there already; name a new folder with --to, or remove it")
     files = find(images, target)
+    if len(files) > MOST:
+        raise PacavitError(
+            f"{len(files)} images: figures hold {MOST} at most; name fewer, or call it several times"
+        )
     model, found = restore(weights, variant)
-    names = _names(found, names)
+    names = _names(found, class_file)
     pictured = [
         clusters.Pictured(name, image, observe(model, image, names))
-        for name, image in ((file.name, _sized(read(file.path), side)) for file in files)
+        for name, image in ((file.name, clusters.sized(read(file.path), side)) for file in files)
     ]
     title = f"{found.variants[0]}, {found.task}"
     with atomic_directory(target) as folder:
         clusters.draw_clusters(folder / "clusters.png", pictured, title)
         clusters.draw_assignments(folder / "assignments.png", pictured, title)
         clusters.draw_attention(folder / "attention.png", pictured, title, at)
-        view = [clusters.as_json(item) for item in pictured]
-        write_json(folder / "view.json", view)
+        clusters.write_view(folder / "view.json", pictured)
+        view = json.loads((folder / "view.json").read_text())
         about = f"Weights of {weights.name}: {found.task}, shorter side {side} pixels."
         pages.write(
             folder / "index.html", "explain.html", title=f"Clusters of {title}", about=about, view=view
@@ -67,16 +74,16 @@ def explain(
     return f"{target / 'index.html'}: clusters on {len(files)} images; figures and numbers beside it"
 
 
-def _sized(image: Image.Image, side: int) -> Image.Image:
-    share = side / min(image.size)
-    return image.resize(tuple(max(side, round(length * share)) for length in image.size))
-
-
-def _names(found: Contents, names: Sequence[str] | None) -> Sequence[str] | None:
+def _names(found: Contents, class_file: Path | None) -> Sequence[str] | None:
     if found.head != "paca":
+        if class_file is not None:
+            raise PacavitError(
+                f"--classes {class_file}: the weights have no PaCa head, whose clusters are classes; leave it out"
+            )
         return None
-    if names is None:
+    if class_file is None:
         return [f"class {number}" for number in range(found.classes or 0)]
+    names = read_classes("ade20k", "", class_file).names
     if len(names) != found.classes:
-        raise PacavitError(f"--classes: {len(names)} names, and the head has {found.classes} classes")
+        raise PacavitError(f"{class_file}: {len(names)} names, and the head has {found.classes} classes")
     return names

@@ -8,7 +8,7 @@ import numpy as np
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.imagenet import ImageNetShards
-from pacavit.figures.clusters import Pictured, chosen, draw_all
+from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.figures.style import bare, figure
 from pacavit.interpretation.views import observe
@@ -24,10 +24,10 @@ def draw(job: Job) -> None:
     options = job.params.figures.imagenet
     _draw_predictions(job, images, options.images)
     model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
-    side = job.params.pretrain.recipe.image_size
+    side = job.params.figures.imagenet.side
     pictured = []
     for number in chosen(job, "imagenet", len(images)):
-        image = images[number][0].resize((side, side))
+        image = sized(images[number][0], side)
         pictured.append(Pictured(images.name(number), image, observe(model, image)))
     draw_all(job, pictured, f"{job.names['variant']}, classification")
     job.run.artifact(job.outputs["predictions"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from pacavit.claims import ledger
 from pacavit.claims.ledger import Entry
@@ -22,8 +23,8 @@ from pacavit.stages import DATASETS, Job
 
 #: Accuracies that figures show of a task.
 _ACCURACY = {"imagenet": ("top1", "top-1 / %"), "coco": ("ap_box", "box AP"), "ade20k": ("miou", "mIoU / %")}
-#: Families in figures: how a model's name begins, with marker.
-_FAMILIES = {"PaCa": "o", "Swin": "s", "PVTv2": "^", "PVT-": "v"}
+#: Families in figures with their markers.
+_FAMILIES = {"PaCa": "o", "PaCa with UPerNet": "D", "Swin": "s", "PVTv2": "^", "PVT": "v"}
 #: Kinds of attention, as the benchmarks name them: key of the counted operations, label, marker, and line.
 ATTENTION = {
     "vanilla": ("clusters_0", "vanilla", "o", "-"),
@@ -107,31 +108,33 @@ def _draw_accuracy(paths: list[Path], entries: Sequence[Entry]) -> None:
                 points = [(sizes[key], entry) for key, entry in accuracy.items() if key in sizes]
                 _scatter(axis, points)
                 axis.set(xlabel=unit, ylabel=label, title=task, xscale="log")
+                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 axis.xaxis.set_major_formatter("{x:g}")
-                axis.xaxis.set_minor_formatter("{x:g}")
-                axis.tick_params(axis="x", which="minor", labelsize=7)
+                axis.xaxis.set_minor_locator(NullLocator())
         handles, labels = axes[0, 0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
 
 
+def _family(entry: Entry) -> str:
+    if entry.model.startswith("PaCa"):
+        return "PaCa with UPerNet" if entry.head == "upernet" else "PaCa"
+    return entry.model.partition("-")[0]
+
+
 def _scatter(axis: Axes, points: list[tuple[Entry, Entry]]) -> None:
+    """Draw pairs of a size and an accuracy by family; empty series stand in every legend alike."""
     for (family, marker), colour in zip(_FAMILIES.items(), COLOURS, strict=False):
-        own = [(size, entry) for size, entry in points if entry.model.startswith(family)]
-        if not own:
-            continue
-        x = [float(size.published) for size, _ in own]
-        axis.plot(
-            x,
-            [float(entry.published) for _, entry in own],
-            marker,
-            markerfacecolor="none",
-            color=colour,
-            markersize=6,
-            label=f"{family.rstrip('-')}, published",
-        )
-        done = [(float(size.published), float(e.measured)) for size, e in own if e.measured]
-        if done:
-            axis.plot(*zip(*done, strict=True), marker, color=colour, label=f"{family.rstrip('-')}, measured")
+        own = [(size, entry) for size, entry in points if _family(entry) == family]
+        style = {"marker": marker, "linestyle": "", "color": colour, "markersize": 6}
+        published = [(float(size.published), float(entry.published)) for size, entry in own]
+        axis.plot(*_columns(published), markerfacecolor="none", label=f"{family}, published", **style)
+        measured = [(float(size.published), float(entry.measured)) for size, entry in own if entry.measured]
+        if family.startswith("PaCa"):
+            axis.plot(*_columns(measured), label=f"{family}, measured", **style)
+
+
+def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _draw_ablations(paths: list[Path], entries: Sequence[Entry]) -> None:
@@ -148,10 +151,9 @@ def _draw_ablations(paths: list[Path], entries: Sequence[Entry]) -> None:
             metric, label = _ACCURACY[task]
             chosen = {e.variant: e for e in _values(entries, task, metric).values() if _is_ablation(e)}
             published = [(float(e.published), places[variant]) for variant, e in chosen.items()]
-            axis.plot(*zip(*published, strict=True), "o", markerfacecolor="none", label="published")
+            axis.plot(*_columns(published), "o", markerfacecolor="none", label="published")
             measured = [(float(e.measured), places[variant]) for variant, e in chosen.items() if e.measured]
-            if measured:
-                axis.plot(*zip(*measured, strict=True), "o", color=COLOURS[1], label="measured")
+            axis.plot(*_columns(measured), "s", color=COLOURS[1], label="measured")
             axis.set(xlabel=label, title=task)
         axes[0].set_yticks(range(len(names)), list(names.values()))
         axes[0].invert_yaxis()

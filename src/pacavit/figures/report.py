@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ CAPTIONS = {
     "predictions": "Predictions on the first validation images, beside the labels.",
     "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps.",
     "assignments": "All assignment maps of each stage, the most used clusters first, each scaled to its own maximum.",
-    "attention": "Where the marked patch looks, by head: its attention to the clusters, spread over their patches.",
+    "attention": "Where the marked patch looks, by the first heads of each stage's first block: its attention to the "
+    "clusters, spread over the patches these consist of.",
 }
 #: What the figures over all models show.
 OVERVIEW_CAPTIONS = {
@@ -151,12 +153,12 @@ def _model(
 
     measured = json.loads(written(f"evaluate_{dataset}", "metrics").read_text())
     command = paths.fill(stages.command(f"figures_{dataset}"), scale=job.scale, **names)
-    view = json.loads(written(f"figures_{dataset}", "view").read_text())
+    clickable = names["variant"] in job.params.figures.report.clickable
     return {
         "id": "-".join([dataset, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
         "curves": _curves(written(_TRAININGS[dataset], "curve")),
-        "view": view if names["variant"] in job.params.figures.report.clickable else None,
+        "view": json.loads(written(f"figures_{dataset}", "view").read_text()) if clickable else None,
         "rows": [
             (label, _number(measured, key, decimals), _number(measured.get("untrained", {}), key, decimals))
             for label, (key, decimals) in metrics.items()
@@ -197,7 +199,8 @@ def _curves(path: Path) -> list[dict[str, Any]]:
             [c for c in _VALIDATED if c in table],
         ),
     }
-    return [_curve(table, title, unit, columns) for title, (unit, columns) in parts.items() if columns]
+    curves = [_curve(table, title, unit, columns) for title, (unit, columns) in parts.items() if columns]
+    return [curve for curve in curves if curve["steps"]]
 
 
 def _curve(table: pd.DataFrame, title: str, unit: str, columns: list[str]) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def _curve(table: pd.DataFrame, title: str, unit: str, columns: list[str]) -> di
     lines = [
         {
             "name": column.removeprefix("val_").replace("_", " "),
-            "values": [None if pd.isna(value) else float(f"{value:.5g}") for value in known[column]],
+            "values": [float(f"{value:.5g}") if math.isfinite(value) else None for value in known[column]],
         }
         for column in columns
     ]

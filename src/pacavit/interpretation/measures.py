@@ -42,15 +42,19 @@ class Agreement:
 
     def nmi(self) -> float:
         """Return the normalised mutual information, 0 to 1; 1 if both are constant."""
+        if not self.counts.any():
+            return 1.0
         mean = (entropy(self.counts.sum(1)) + entropy(self.counts.sum(0))) / 2
         return float(mutual_info_score(None, None, contingency=self.counts) / mean) if mean > 0 else 1.0
 
     def purity(self) -> float:
-        """Return the share of pixels, 0 to 1, that have the commonest label of their cluster."""
-        return float(self.counts.max(1).sum() / self.counts.sum())
+        """Return the share of pixels, 0 to 1, that have the commonest label of their cluster; 1 of none."""
+        return float(self.counts.max(1).sum() / self.counts.sum()) if self.counts.any() else 1.0
 
     def matched_iou(self) -> float:
-        """Return the mean IoU, 0 to 1, of the classes that occur after the best one-to-one matching."""
+        """Return the mean IoU, 0 to 1, of the classes that occur after the best one-to-one matching; 1 of none."""
+        if not self.counts.any():
+            return 1.0
         occurring = self.counts[:, self.counts.sum(0) > 0]
         union = occurring.sum(1, keepdims=True) + occurring.sum(0, keepdims=True) - occurring
         iou = occurring / union
@@ -63,7 +67,11 @@ class Agreement:
     def use_entropy(self) -> float:
         """Return the entropy of the clusters' use over log M: 0 if all is one cluster, 1 if all are used alike."""
         clusters = len(self.counts)
-        return float(entropy(self.counts.sum(1)) / np.log(clusters)) if clusters > 1 else 0.0
+        return (
+            float(entropy(self.counts.sum(1)) / np.log(clusters))
+            if clusters > 1 and self.counts.any()
+            else 0.0
+        )
 
     def summary(self) -> dict[str, float | int]:
         """Return all of the above by name."""
@@ -79,6 +87,8 @@ class Agreement:
 def spread(assignment: np.ndarray) -> float:
     """Return the mean entropy of clusters (M, H, W) over the patches, over log HW: 1 if all patches count alike."""
     flat = assignment.reshape(len(assignment), -1)
+    if flat.shape[1] == 1:
+        return 1.0
     return float(entropy(flat, axis=1).mean() / np.log(flat.shape[1]))
 
 
@@ -99,8 +109,10 @@ def between_seeds(maps: Sequence[Sequence[str]]) -> float | None:
         maps: for each seed the packed maps of the images, the same ones in the same order.
 
     Returns:
-        0 to 1, whatever the clusters' numbers; None for one seed.
+        0 to 1, whatever the clusters' numbers; None for one seed, or if they kept other images.
     """
     joined = [np.concatenate([unpack(text) for text in images]) for images in maps]
+    if len({len(clusters) for clusters in joined}) > 1:
+        return None
     pairs = [normalized_mutual_info_score(a, b) for a, b in itertools.combinations(joined, 2)]
     return float(np.mean(pairs)) if pairs else None

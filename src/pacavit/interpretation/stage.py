@@ -11,8 +11,9 @@ from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 from tqdm import tqdm
 
-from pacavit.checkpoints.inspection import inspect
+from pacavit.checkpoints.inspection import restore
 from pacavit.checkpoints.tables import create_model
+from pacavit.errors import PacavitError
 from pacavit.evaluation.metrics import origin
 from pacavit.files import write_json
 from pacavit.interpretation.measures import Agreement, pack, spread
@@ -29,22 +30,31 @@ _SAMPLED = 256
 
 
 def measure(job: Job) -> None:
-    """Measure each stage's clusters and the head's on validation images, trained, untrained and against k-means."""
+    """Measure each stage's clusters and the head's on validation images, trained, untrained and against k-means.
+
+    Raises:
+        PacavitError: the weights do not fit the variant, or no pixel of the images has a label.
+    """
     recipe, options = job.params.ade20k.recipe, job.params.evaluate.clusters
     dataset = datasets.segmentation(job.inputs["data"], "val", datasets.segmentation_testing(recipe))
     scenes = _Scenes(dataset, options.images)
     classes = len(dataset.metainfo["classes"])
     seed = int(job.names["seed"])
-    found = inspect(job.inputs["weights"], str(job.names["variant"]))
-    found.fit.require(job.inputs["weights"], f"{job.names['variant']} for ade20k")
+    model, found = restore(job.inputs["weights"], str(job.names["variant"]))
     seed_all(seed)
-    model = create_model(found.checkpoint.weights, found.contents).eval()
-    untrained = _agreements(model, scenes, classes, seed)
-    model.load_state_dict(found.checkpoint.weights)
-    trained = _agreements(model, scenes, classes, seed)
+    other = create_model(model.state_dict(), found).eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trained = _agreements(model.to(device), scenes, classes, seed)
+    untrained = _agreements(other.to(device), scenes, classes, seed)
+    if not all(values["labelled"] for values in trained.values()):
+        raise PacavitError(
+            f"{job.inputs['data']}: no labelled pixel in the first {len(scenes)} validation images; "
+            f"raise clusters.images in params/{job.scale}/evaluate.yaml"
+        )
+    stable = _stability(model, scenes)
     stages = {
-        name: {**trained[name], **stable, "untrained": untrained[name]}
-        for name, stable in _stability(model, scenes).items()
+        name: {**values, **stable.get(name, {}), "untrained": untrained[name]}
+        for name, values in trained.items()
     }
     kept = [
         {name: pack(seen.strongest) for name, seen in assigned(model, scenes[number][0]).items()}
@@ -103,6 +113,7 @@ def _agreements(model: torch.nn.Module, scenes: _Scenes, classes: int, seed: int
     return {
         name: {
             "clusters": len(agreement.counts),
+            "labelled": int(agreement.counts.sum()),
             **agreement.summary(),
             "spread": float(np.mean(spreads[name])),
             "kmeans": other[name].summary() if name in other else None,
@@ -133,8 +144,8 @@ def _stability(model: torch.nn.Module, scenes: _Scenes) -> dict[str, dict[str, f
     """Return, by stage, the share of patches whose strongest cluster stays under a flip and a shift."""
     shares: dict[str, dict[str, list[float]]] = {}
     for image, _ in scenes:
-        # Patches meet their own again only where the image is as wide as whole patches.
-        image = image.crop((0, 0, max(image.width // SHIFT, 1) * SHIFT, image.height))
+        # Patches lie at every s-th pixel from the first on, so that mirrored ones meet on such widths alone.
+        image = image.crop((0, 0, max((image.width - 1) // SHIFT, 1) * SHIFT + 1, image.height))
         plain = assigned(model, image)
         for change, pairs in (
             ("flip", _flipped(model, image, plain)),

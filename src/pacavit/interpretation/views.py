@@ -92,7 +92,7 @@ def observe(
     """
 
     def look(module: PatchToClusterAttention, x: Tensor, size: tuple[int, int], z: Tensor | None) -> tuple:
-        return size, _map(z, size), module.weights(x, z)[0].numpy()
+        return size, _map(z, size), module.weights(x, z)[0].cpu().numpy()
 
     seen, head = _run(model, image, block, look)
     views = [View(name, *values) for name, values in seen.items()]
@@ -106,7 +106,7 @@ def assigned(model: torch.nn.Module, image: Image.Image) -> dict[str, Assigned]:
     """Return the clusters of each stage that has some, in its first block, and of the PaCa head: as `observe`."""
 
     def look(module: PatchToClusterAttention, x: Tensor, size: tuple[int, int], z: Tensor | None) -> Any:
-        return None if z is None else Assigned(_map(z, size), x[0].numpy())
+        return None if z is None else Assigned(_map(z, size), x[0].cpu().numpy())
 
     seen, head = _run(model, image, 0, look)
     found = {name: values for name, values in seen.items() if values is not None}
@@ -125,12 +125,12 @@ def _run(
     stages = [getattr(backbone, f"stage{i}") for i in range(1, backbone.num_stages + 1)]
     blocks = {f"stage {i}": stage[block].attn for i, stage in enumerate(stages, start=1)}
     with torch.inference_mode(), _watched(blocks, look) as seen:
-        maps = backbone(_batch(image))
+        maps = backbone(_batch(image).to(next(model.parameters()).device))
         head = getattr(model, "decode_head", None)
         if not hasattr(head, "weights"):
             return seen, None
         assignment, attention = head.weights(maps)
-        return seen, (assignment[0].numpy(), attention[0].numpy())
+        return seen, (assignment[0].cpu().numpy(), attention[0].cpu().numpy())
 
 
 def _batch(image: Image.Image) -> Tensor:
@@ -140,7 +140,7 @@ def _batch(image: Image.Image) -> Tensor:
 
 
 def _map(assignment: Tensor | None, size: tuple[int, int]) -> np.ndarray | None:
-    return None if assignment is None else assignment[0].unflatten(1, size).numpy()
+    return None if assignment is None else assignment[0].unflatten(1, size).cpu().numpy()
 
 
 @contextmanager

@@ -16,13 +16,18 @@ class TaskFigures(Page):
     explained: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         description="numbers of the validation images whose clusters are shown"
     )
+    side: Annotated[int, Field(ge=32, le=512)] = Field(
+        description="their shorter side in the model, pixels: the page grows with its square"
+    )
 
 
 class ReportOptions(Page):
     """The page over all results."""
 
     title: Annotated[str, Field(min_length=1)]
-    clickable: list[str] = Field(description="variants whose clusters one can click, about a MB each at 224²")
+    clickable: list[str] = Field(
+        description="variants whose clusters one can click; an image of 224² takes 2 to 7 MB"
+    )
 
 
 class FiguresPage(Page):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pacavit import params, paths
 from pacavit.checkpoints import Fit, read
+from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.coco import annotation_file
 from pacavit.data.manifest import read_manifest
@@ -90,11 +91,7 @@ def take(
         params.select(given, ("ade20k:variants.{variant}",), variant=variant)
     if found.classes is None:
         raise PacavitError(f"{path}: holds no classifier; give the weights of a whole model for {task}")
-    for key, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise PacavitError(
-                f"{path}: {key} is not finite; take weights of an earlier state or train again"
-            )
+    require_finite(path, weights)
     classes = read_classes(task, scale, class_file)
     if len(classes) != found.classes:
         raise PacavitError(

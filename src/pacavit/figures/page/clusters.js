@@ -6,8 +6,11 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
   const state = { image: 0, stage: 0, head: 0, row: 0, column: 0, cluster: 0 };
   const decoded = new Map();
 
-  const bytes = (text) => {
-    if (!decoded.has(text)) decoded.set(text, Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
+  // The numbers are little-endian, as every browser's machine has them today.
+  const numbers = (text, type = Uint8Array) => {
+    if (!decoded.has(text)) {
+      decoded.set(text, new type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
+    }
     return decoded.get(text);
   };
   const stage = () => images[state.image].stages[state.stage];
@@ -16,16 +19,17 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
 
   // Weights of the clicked patch: over clusters, or over patches where there are none.
   const weights = () => {
-    const { attention, height, width, clusters } = stage();
+    const { attention, attention_peaks, height, width, clusters } = stage();
     const count = clusters || height * width;
-    const first = (state.head * height * width + patch()) * count;
-    return Array.from(bytes(attention).subarray(first, first + count), (w) => w / 255);
+    const row = state.head * height * width + patch();
+    const peak = numbers(attention_peaks, Float32Array)[row];
+    return Array.from(numbers(attention).subarray(row * count, (row + 1) * count), (w) => (w / 255) * peak);
   };
   const lookedAt = () => {
     const { clusters, peaks, assignment, height, width } = stage();
     const given = weights();
     if (!clusters) return given;
-    const maps = bytes(assignment), size = height * width, sum = new Array(size).fill(0);
+    const maps = numbers(assignment), size = height * width, sum = new Array(size).fill(0);
     for (let m = 0; m < clusters; m++) {
       const weight = (given[m] * peaks[m]) / 255;
       for (let n = 0; weight && n < size; n++) sum[n] += weight * maps[m * size + n];
@@ -39,20 +43,16 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     const at = Math.min(1, Math.max(0, share)) * 2, low = Math.min(1, Math.floor(at));
     return stops[low].map((value, i) => value + (stops[low + 1][i] - value) * (at - low));
   };
-  const hue = (cluster) => {
-    const turn = (cluster * 0.61803) % 1, light = 0.45 + 0.35 * ((cluster * 0.381966) % 1);
-    return [0, 1 / 3, 2 / 3].map((shift) => 255 * light * (0.6 + 0.4 * Math.cos(2 * Math.PI * (turn + shift))));
-  };
+  const hue = (cluster) => [1, 3, 5].map((i) => parseInt(stage().colours[cluster].slice(i, i + 2), 16));
 
-  const paint = (canvas, colours, mark) => {
+  const paint = (canvas, colours) => {
     const { height, width } = stage();
-    const scale = Math.max(1, Math.floor(256 / Math.max(height, width)));
+    const scale = Math.max(2, Math.ceil(512 / Math.max(height, width)));
     canvas.width = width * scale;
     canvas.height = height * scale;
     const context = canvas.getContext("2d");
     colours(context, scale);
-    if (!mark) return;
-    for (const [colour, line] of [["#fff", 5], ["#000", 2]]) {
+    for (const [colour, line] of [["#fff", 8], ["#000", 4]]) {
       context.strokeStyle = colour;
       context.lineWidth = line;
       context.strokeRect(state.column * scale, state.row * scale, scale, scale);
@@ -66,7 +66,7 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     });
   };
   const scaled = (values) => {
-    const most = Math.max(...values) || 1;
+    const most = values.reduce((a, b) => Math.max(a, b), 0) || 1;
     return values.map((value) => value / most);
   };
 
@@ -81,18 +81,20 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     const { clusters, strongest, assignment, height, width } = stage();
     const size = height * width, picture = pictures[state.image];
     paint(part("image"), (context) => {
-      context.imageSmoothingEnabled = false;
       if (picture.complete) context.drawImage(picture, 0, 0, context.canvas.width, context.canvas.height);
       if (!clusters || !part("overlay").checked) return;
       context.globalAlpha = 0.6;
-      cells(strongest, hue)(context, Math.floor(context.canvas.width / width));
+      cells(numbers(strongest, Uint16Array), hue)(context, Math.floor(context.canvas.width / width));
       context.globalAlpha = 1;
-    }, true);
-    paint(part("looked-at"), cells(scaled(lookedAt()), heat), true);
+    });
+    paint(part("looked-at"), cells(scaled(lookedAt()), heat));
+    part("looked-at-caption").textContent = clusters
+      ? "Where this patch looks, in the stage's first block: its attention to the clusters, spread over the patches these consist of."
+      : "Where this patch looks, in the stage's first block: its attention to the patches.";
     part("cluster-figure").hidden = !clusters;
     if (clusters) {
-      const map = bytes(assignment).subarray(state.cluster * size, (state.cluster + 1) * size);
-      paint(part("cluster"), cells(Array.from(map, (value) => value / 255), heat), true);
+      const map = numbers(assignment).subarray(state.cluster * size, (state.cluster + 1) * size);
+      paint(part("cluster"), cells(Array.from(map, (value) => value / 255), heat));
       part("cluster-name").textContent = named(state.cluster);
     }
     tell();
@@ -122,14 +124,14 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
       buttons.append(button);
     }
     part("told").textContent =
-      `${where}: belongs most to ${named(strongest[patch()])}; head ${state.head + 1} attends most to ${named(best[0])}.`;
+      `${where}: belongs most to ${named(numbers(strongest, Uint16Array)[patch()])}; head ${state.head + 1} attends most to ${named(best[0])}.`;
   }
 
   function choose(row, column) {
     const { height, width, clusters, strongest } = stage();
     state.row = Math.min(height - 1, Math.max(0, row));
     state.column = Math.min(width - 1, Math.max(0, column));
-    if (clusters) state.cluster = strongest[patch()];
+    if (clusters) state.cluster = numbers(strongest, Uint16Array)[patch()];
     draw();
   }
   function fill(select, labels) {

@@ -13,7 +13,8 @@ for (const place of document.querySelectorAll("[data-curve]")) {
   const last = Math.max(...steps, 1);
   const x = (step) => size.left + (step / last) * (size.width - size.left - size.right);
   const y = (value) => size.height - size.bottom - (value / most) * (size.height - size.top - size.bottom);
-  const svg = make("svg", { viewBox: `0 0 ${size.width} ${size.height}`, class: "curve", tabindex: 0, role: "img" });
+  const svg = make("svg", { viewBox: `0 0 ${size.width} ${size.height}`, class: "curve", tabindex: 0, role: "application" });
+  svg.setAttribute("aria-roledescription", "curve");
   svg.setAttribute("aria-label", `${place.dataset.curve}; arrow keys go from point to point`);
   svg.append(make("path", { class: "axis", d: `M${x(0)} ${size.top}V${y(0)}H${size.width - size.right}` }));
   const short = (value) => Number(value.toPrecision(3)).toLocaleString("en");
