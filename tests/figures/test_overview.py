@@ -33,7 +33,7 @@ def written(tmp_path_factory):
     spec = STAGES["overview"]
     benchmarks = folder / "benchmarks.json"
     sizes = [
-        {"name": f"{kind}, {size}² {what}", "median": size * 1.5}
+        {"name": f"{kind}, {size}², {what}", "median": size * 1.5}
         for kind in overview.ATTENTION
         for size in (224, 384)
         for what in ("seconds", "megabytes")
@@ -96,3 +96,13 @@ def test_a_measured_accuracy_is_a_point_of_its_own(written):
     assert lines["PaCa, published"] == [[12.2, 80.9]]
     assert lines["PaCa, measured"] == [[12.2, 80.0]]
     assert lines["Swin, published"] == []
+
+
+def test_the_measured_times_are_those_of_the_committed_benchmarks():
+    committed = json.loads((ROOT / paths.BENCHMARKS).read_text())["sections"]["attention"]
+    for kind in overview.ATTENTION:
+        for what in ("seconds", "megabytes"):
+            patches, values = overview._measured(committed, kind, what)
+            assert patches == sorted(patches)
+            assert patches[0] == 56**2
+            assert min(values) > 0

@@ -197,9 +197,8 @@ def _measured(benchmarks: list[dict[str, Any]], kind: str, what: str) -> tuple[l
     """Return numbers of patches of four pixels a side, and medians of a quantity."""
     points = []
     for found in benchmarks:
-        name, _, rest = found["name"].partition(", ")
-        size, _, quantity = rest.partition("² ")
+        name, size, quantity = found["name"].split(", ")
         if (name, quantity) == (kind, what):
-            points.append(((int(size) // 4) ** 2, found["median"]))
+            points.append(((int(size.removesuffix("²")) // 4) ** 2, found["median"]))
     points.sort()
     return [patches for patches, _ in points], [value for _, value in points]
