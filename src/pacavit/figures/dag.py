@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import networkx as nx
+
 from pacavit import stages
 
 _STEP, _ROW, _WIDTH, _HEIGHT = 176, 40, 148, 26
@@ -44,7 +46,7 @@ def reads() -> dict[str, set[str]]:
 
 
 def draw(counts: dict[str, int]) -> Drawing:
-    """Place each stage in the column after the last one it reads from.
+    """Place each stage in the column after the last one it reads from; of edges, leave out what others imply.
 
     Args:
         counts: jobs by stage.
@@ -59,7 +61,8 @@ def draw(counts: dict[str, int]) -> Drawing:
         row = rows.setdefault(column[name], 0)
         rows[column[name]] += 1
         nodes[name] = Node(name, counts.get(name, 0), 4 + column[name] * _STEP, 4 + row * _ROW)
-    edges = [_edge(nodes[other], nodes[name]) for name in read for other in sorted(read[name])]
+    shown = nx.transitive_reduction(nx.DiGraph((other, name) for name in read for other in read[name]))
+    edges = [_edge(nodes[other], nodes[name]) for other, name in sorted(shown.edges)]
     width = 8 + max(column.values()) * _STEP + _WIDTH
     listed = {name: sorted(others) for name, others in read.items()}
     return Drawing(list(nodes.values()), edges, listed, width, 8 + max(rows.values()) * _ROW)

@@ -34,14 +34,20 @@ def draw(canvas: Figure) -> None:
 
 def _panel(axis: Axes, title: str, tokens: str, steps: list[tuple[str, str]], cost: str) -> None:
     axis.set_title(f"{title}\n{cost} in the number of patches")
-    _box(axis, 5, 0.8, tokens, width=6, shade=True)
+    _box(axis, 5, 0.8, tokens, width=9, shade=True)
     height = 1.4
     x = 6.9
     for step, shape in steps:
         _arrow(axis, (x, height), (x, height + 1.0), "")
         _box(axis, x, height + 1.6, step, width=6.0)
         height += 2.2
-        axis.text(x + 0.2, height + 0.35, shape, fontsize=7, va="center")
+        # Beside the arrow that leaves the box; the last box has two, for K and V.
+        last = step == steps[-1][0]
+        where = (x - 1.4, "right") if last else (x + 0.2, "left")
+        axis.text(where[0], height + 0.35, shape, fontsize=7, va="center", ha=where[1])
+        if last and len(steps) > 1:
+            _arrow(axis, (1.8, height - 0.6), (x - 3.0, height - 0.6), "")
+            axis.text(2.1, height - 0.35, "x", fontsize=8)
     top = 10.2
     _arrow(axis, (1.8, 1.4), (1.8, top - 0.6), "Q")
     _arrow(axis, (x - 1.2, height), (x - 1.2, top - 0.6), "K")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator
 
 from pacavit.claims import ledger
@@ -108,9 +109,7 @@ def _draw_accuracy(paths: list[Path], entries: Sequence[Entry]) -> None:
                 points = [(sizes[key], entry) for key, entry in accuracy.items() if key in sizes]
                 _scatter(axis, points)
                 axis.set(xlabel=unit, ylabel=label, title=task, xscale="log")
-                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.xaxis.set_major_formatter("{x:g}")
-                axis.xaxis.set_minor_locator(NullLocator())
+                _plain_ticks(axis.xaxis)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
 
@@ -131,6 +130,13 @@ def _scatter(axis: Axes, points: list[tuple[Entry, Entry]]) -> None:
         measured = [(float(size.published), float(entry.measured)) for size, entry in own if entry.measured]
         if family.startswith("PaCa"):
             axis.plot(*_columns(measured), label=f"{family}, measured", **style)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Mark 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -190,6 +196,8 @@ def _draw_complexity(paths: list[Path], counted: dict[str, Any], benchmarks: lis
         memory.set(ylabel="peak memory over the input / MB", title="Memory, measured on a CPU")
         for axis in (operations, time, memory):
             axis.set(xlabel="patches", xscale="log", yscale="log")
+            _plain_ticks(axis.xaxis)
+            _plain_ticks(axis.yaxis)
         operations.legend(frameon=False, fontsize=7)
 
 

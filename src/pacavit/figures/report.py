@@ -46,7 +46,7 @@ OVERVIEW_CAPTIONS = {
     "accuracy": "Accuracy against parameters and multiply-adds: hollow if published, filled if measured here.",
     "ablations": "The small model with other clusters: number by stage, kind of clustering, and by stage or by block.",
     "complexity": "One attention layer, of the tiny model's first stage, by number of patches: operations as counted, "
-    "time and peak memory as the benchmarks measured them.",
+    "time and peak memory as the benchmarks measured them. Torch's fused kernels never hold the vanilla N × N map.",
     "module": "Patch-to-cluster attention beside vanilla and spatial-reduction attention.",
 }
 #: Columns of learning curves that the page draws of a validation.
@@ -107,7 +107,9 @@ def _measures(job: Job) -> list[dict[str, Any]]:
             continue
         measured = json.loads(path.read_text())
         kept.setdefault((names["variant"], names["head"]), []).append(measured["kept"])
-        for stage, values in measured["stages"].items():
+        for stage, values in sorted(
+            measured["stages"].items(), key=lambda item: (item[0] == "head", item[0])
+        ):
             rows.append(
                 {"names": names, "model": ", ".join(map(str, names.values())), "stage": stage, **values}
             )
