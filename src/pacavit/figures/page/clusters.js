@@ -88,9 +88,10 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
       context.globalAlpha = 1;
     });
     paint(part("looked-at"), cells(scaled(lookedAt()), heat));
+    const where = `Where this patch looks${stage().name === "head" ? "" : ", in the stage's first block"}`;
     part("looked-at-caption").textContent = clusters
-      ? "Where this patch looks, in the stage's first block: its attention to the clusters, spread over the patches these consist of."
-      : "Where this patch looks, in the stage's first block: its attention to the patches.";
+      ? `${where}: its attention to the clusters, spread over the patches these consist of.`
+      : `${where}: its attention to the patches.`;
     part("cluster-figure").hidden = !clusters;
     if (clusters) {
       const map = numbers(assignment).subarray(state.cluster * size, (state.cluster + 1) * size);
