@@ -1,0 +1,55 @@
+"""What the report gathers, without a browser."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pacavit import params, paths
+from pacavit.figures import report
+from pacavit.interpretation.measures import pack
+
+MEASURED = {"nmi": 0.5, "purity": 0.5, "matched_miou": 0.2, "use_entropy": 0.9, "used": 2, "clusters": 2}
+
+
+@pytest.fixture
+def job(project):
+    """A job at the miniature's scale with two seeds."""
+    given = params.load("mini")
+    targets = given.targets.model_copy(update={"seeds": [0, 1], "heads": ["paca"]})
+    return SimpleNamespace(scale="mini", params=params.Params(**{**vars(given), "targets": targets}))
+
+
+def write(seed: int, clusters: np.ndarray) -> None:
+    path = paths.path(paths.CLUSTERS, scale="mini", variant="test_pacavit", head="paca", seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stages = {name: {**MEASURED, "untrained": MEASURED} for name in ("head", "stage 1")}
+    kept = [{name: pack(clusters) for name in stages}]
+    path.write_text(json.dumps({"stages": stages, "kept": kept}))
+
+
+def test_seeds_are_compared_whatever_they_number_their_clusters(job):
+    write(0, np.array([[0, 0], [1, 1]]))
+    write(1, np.array([[1, 1], [0, 0]]))
+    rows = report._measures(job)
+    assert [row["stage"] for row in rows] == ["stage 1", "head"] * 2
+    assert [row["seeds"] for row in rows] == [1.0] * 4
+
+
+def test_a_seed_that_is_not_measured_yet_is_left_out(job):
+    write(0, np.array([[0, 0], [1, 1]]))
+    rows = report._measures(job)
+    assert [row["seeds"] for row in rows] == [None, None]
+
+
+def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path):
+    path = tmp_path / "curve.csv"
+    table = {"step": [1, 2, 3], "train_loss": [2.0, np.inf, 1.0], "val_top1": [np.nan, 50.0, np.nan]}
+    pd.DataFrame(table).to_csv(path, index=False)
+    loss, validation = report._curves(path)
+    assert loss["lines"][0]["values"] == [2.0, None, 1.0]
+    assert (validation["steps"], validation["lines"][0]["values"]) == ([2], [50.0])
+    pd.DataFrame({"step": [1], "train_loss": [np.nan]}).to_csv(path, index=False)
+    assert report._curves(path) == []
