@@ -67,7 +67,7 @@ def test_every_published_number_has_a_verdict_and_the_readme_counts_them(clone):
 
 def test_the_page_needs_no_network(clone):
     page = (clone / "reports/index.html").read_text()
-    assert page.count('src="data:image/png;base64,') == 12
+    assert page.count('src="data:image/png;base64,') == 4 * 5 + 4  # of each model, and over all
     assert 'src="http' not in page
 
 
@@ -88,7 +88,7 @@ def test_mlflow_has_every_stage_by_default(clone):
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
     runs = client.search_runs([experiment.experiment_id], "tags.job LIKE '%'")
-    assert len(runs) == 22
+    assert len(runs) == 25
     (parent,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'reproduction mini'")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
@@ -127,7 +127,8 @@ def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):
     ran = {
         line.split("'")[1].split("@")[0] for line in printed.splitlines() if line.startswith("Running stage")
     }
-    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "clusters", "claims", "overview", "report"}
+    # The ledger stays the same, since digits are not the official data: `overview`, which reads it alone, is left out.
+    assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "clusters", "claims", "report"}
     assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
 
 

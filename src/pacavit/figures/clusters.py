@@ -61,7 +61,7 @@ def draw_all(job: Job, pictured: Sequence[Pictured], title: str) -> None:
     draw_assignments(job.outputs["assignments"], pictured, title)
     draw_attention(job.outputs["attention"], pictured, title)
     write_view(job.outputs["view"], pictured)
-    for name in ("clusters", "assignments", "attention"):
+    for name in ("clusters", "assignments", "attention", "view"):
         job.run.artifact(job.outputs[name])
 
 

@@ -37,6 +37,8 @@ def open_parent(client: MlflowClient, scale: str, start: int) -> Run:
 def update_parent(client: MlflowClient, scale: str, start: int, end: int | None) -> Run:
     """Let the run of the reproduction be running as long as one of its jobs is; return it.
 
+    That it has finished says that nothing runs, not that all went well: each job's run has its own end.
+
     Args:
         client, scale, start: as of :func:`open_parent`.
         end: of a job that has ended, milliseconds since 1970; None for one that runs.
