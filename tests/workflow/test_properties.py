@@ -80,13 +80,13 @@ def test_an_edit_of_the_papers_models_counts_them_again(built):
 
 
 def test_everything_runs_once_and_then_nothing(built):
-    assert len(built.ran()) == 6 + 12 * len(VARIANTS) + 4
+    assert len(built.ran()) == 6 + 14 * len(VARIANTS) + 5
     assert not built.would_run()
     assert built.snakemake() == built.dvc_repro() == set()
 
 
 def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
-    assert len(unbuilt.dvc_repro()) == 6 + 12 * len(VARIANTS) + 4
+    assert len(unbuilt.dvc_repro()) == 6 + 14 * len(VARIANTS) + 5
     assert not unbuilt.would_run()
 
 
