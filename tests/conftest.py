@@ -85,7 +85,8 @@ def create_job(miniature, project):
     given = params.load("mini")
 
     def create(stage, work="work", head=None, **changed):
-        page = {"evaluate_imagenet": "pretrain"}.get(stage, stage.removeprefix("evaluate_"))
+        others = {"evaluate_imagenet": "pretrain", "clusters": "ade20k"}
+        page = others.get(stage, stage.removeprefix("evaluate_"))
         whole = getattr(given, page)
         recipe = whole.recipe.model_copy(update={**_SHORT[page], **changed})
         pages = {**vars(given), page: whole.model_copy(update={"recipe": recipe})}

@@ -138,7 +138,10 @@ def test_nothing_in_the_model_is_pickled_and_nothing_names_this_machine(work, tr
     folder = Path(model.artifact_location.removeprefix("file://"))
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     assert Path("data/seed0.safetensors") in files
-    assert {path.suffix for path in files} <= {"", ".safetensors", ".json", ".yaml", ".txt", ".py", ".html"}
+    assert {path.suffix for path in files} <= {
+        *("", ".safetensors", ".json", ".yaml", ".txt"),
+        *(".py", ".html", ".css", ".js"),
+    }
     told = [path for path in files if path.suffix != ".safetensors" and path.parts[0] != "code"]
     here = (
         str(Path.home()),

@@ -5,6 +5,7 @@ import pytest
 from pacavit.evaluation import ade20k as evaluate_ade20k
 from pacavit.evaluation import coco as evaluate_coco
 from pacavit.evaluation import imagenet as evaluate_imagenet
+from pacavit.interpretation import stage as clusters
 from pacavit.params.ade20k import Ade20kPage
 from pacavit.params.base import Page
 from pacavit.params.coco import CocoPage, CropParams
@@ -47,6 +48,7 @@ def test_every_knob_is_read_by_a_training_or_an_evaluation(create_job, read):
         (evaluate_imagenet.evaluate, create_job("evaluate_imagenet")),
         (evaluate_coco.evaluate, create_job("evaluate_coco")),
         (evaluate_ade20k.evaluate, create_job("evaluate_ade20k", head="paca")),
+        (clusters.measure, create_job("clusters", head="paca")),
     ]
     read.clear()
     for run, job in jobs:
