@@ -127,7 +127,7 @@ def test_an_edit_of_the_segmentation_rate_repeats_segmentation_alone(clone):
     ran = {
         line.split("'")[1].split("@")[0] for line in printed.splitlines() if line.startswith("Running stage")
     }
-    # The ledger stays the same, since digits are not the official data: `overview`, which reads it alone, is left out.
+    # The ledger stays the same, since digits are not the official data: `overview`, which reads it, is left out.
     assert ran == {"ade20k", "evaluate_ade20k", "figures_ade20k", "clusters", "claims", "report"}
     assert "Nothing to be done" in typed(clone, "snakemake", "--cores", "2").stderr
 

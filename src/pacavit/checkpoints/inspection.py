@@ -82,7 +82,7 @@ def require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def restore(path: Path, variant: str | None = None, ema: bool = False) -> tuple[torch.nn.Module, Contents]:
+def restore(path: Path, variant: str | None = None) -> tuple[torch.nn.Module, Contents]:
     """Return the model of a file, in evaluation mode, with the weights of the file, and what the file holds.
 
     The model is the whole one of its task: its backbone is the model itself or ``backbone`` of it.
@@ -90,7 +90,7 @@ def restore(path: Path, variant: str | None = None, ema: bool = False) -> tuple[
     Raises:
         PacavitError: the file cannot be read, does not fit or holds numbers that are not finite, or no such variant.
     """
-    found = inspect(path, variant, ema=ema)
+    found = inspect(path, variant)
     found.fit.require(path, f"{found.contents.variants[0]} for {found.contents.task}")
     require_finite(path, found.checkpoint.weights)
     model = create_model(found.checkpoint.weights, found.contents)

@@ -1,4 +1,6 @@
-"""The stage ``overview``: figures and tables over all models, as the paper has them, from the ledger alone.
+"""The stage ``overview``: figures and tables over all models, as the paper has them.
+
+They come from the ledger, the counted complexity and the committed benchmarks, which alone hold times and memory.
 
 Figures are PNG and SVG. Tables are HTML, Markdown and LaTeX, with published value, measured one, difference, verdict.
 """
