@@ -287,7 +287,8 @@ def preflight(target: str, scale: str, profile: str | None, as_json: bool) -> No
 def sync() -> None:
     """Hand to MLflow what it missed while it was away."""
     from pacavit.redaction import redacted_output
-    from pacavit.tracking.replay import shown_uri, sync_all
+    from pacavit.tracking.queue import shown_uri
+    from pacavit.tracking.replay import sync_all
 
     with redacted_output():
         number = sync_all()

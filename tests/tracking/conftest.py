@@ -17,7 +17,9 @@ def work(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv(tracking.SWITCH, "off")
     Path("data.txt").write_text("data")
-    return Path("work/pretrain/f00d")
+    yield Path("work/pretrain/f00d")
+    # An uploader ends with its queue.
+    shutil.rmtree("work/uploads", ignore_errors=True)
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ from mlflow_helpers import free_port, get, parents, points, replayed, runs, serv
 from pacavit import tracking
 from pacavit.cli import cli
 from pacavit.errors import PacavitError
-from pacavit.tracking import replay
+from pacavit.tracking import queue, replay
 
 pytestmark = pytest.mark.usefixtures("database")
 
-STATE = "synced.json"
 #: A job of its own process: a point every half second, for some seconds or until a file named stop is there.
 JOB = """
 import sys, time
@@ -83,9 +82,9 @@ def test_a_second_sync_adds_nothing(work, job):
             run.log({"loss": 1.0}, step)
         run.artifact(Path("data.txt"))
     replayed(work)
-    before = (work / STATE).read_bytes(), Path("mlflow.db").read_bytes()
+    before = (work / queue.STATE).read_bytes(), Path("mlflow.db").read_bytes()
     client, found = replayed(work)
-    assert (work / STATE).read_bytes() == before[0]
+    assert (work / queue.STATE).read_bytes() == before[0]
     assert Path("mlflow.db").read_bytes() == before[1]
     assert points(client, found) == list(range(30))
 
@@ -96,11 +95,11 @@ def test_a_kill_before_the_note_of_what_was_sent_gives_no_doubles(work, job, not
         for step in range(30):
             run.log({"loss": 1.0}, step)
     replayed(work)
-    state = json.loads((work / STATE).read_text())
-    (work / STATE).write_text(json.dumps({**state, "metrics": noted}))
+    state = json.loads((work / queue.STATE).read_text())
+    (work / queue.STATE).write_text(json.dumps({**state, "metrics": noted}))
     client, found = replayed(work)
     assert points(client, found) == list(range(30))
-    assert json.loads((work / STATE).read_text())["metrics"] == 30
+    assert json.loads((work / queue.STATE).read_text())["metrics"] == 30
 
 
 def test_a_kill_while_a_run_is_made_leaves_one_run_with_its_parameters(work, job, monkeypatch):
@@ -147,9 +146,9 @@ def test_a_resumed_job_goes_on_in_its_run(work, job, note):
             run.log({"loss": 1.0}, attempt)
         client, found = replayed(work)
         if note == "lost":
-            (work / STATE).unlink()
+            (work / queue.STATE).unlink()
         elif note == "torn":
-            (work / STATE).write_text("")
+            (work / queue.STATE).write_text("")
     assert [run.info.run_id for run in runs(client)] == [found.info.run_id]
     assert points(client, found) == [0, 1]
 
@@ -332,10 +331,14 @@ def test_a_server_that_comes_and_goes_during_a_job_gets_every_point(work, monkey
         Path("stop").touch()
         assert running.wait(timeout=60) == 0
         (found,) = runs(client)
-        logged = [json.loads(line)["step"] for line in (folder / tracking.METRICS).read_text().splitlines()]
-        assert points(client, found) == logged
+        assert points(client, found) == logged_steps(folder)
         assert found.info.status == "FINISHED"
     assert "hunter2" not in (folder / "tracking.log").read_text()
+
+
+def logged_steps(folder: Path) -> list[int]:
+    """Return the steps that a job has written down."""
+    return [json.loads(line)["step"] for line in (folder / tracking.METRICS).read_text().splitlines()]
 
 
 def loads(client: MlflowClient, run) -> list[int]:
@@ -382,16 +385,16 @@ def test_twelve_first_jobs_at_once_all_reach_a_server(work, monkeypatch):
 @pytest.mark.slow
 def test_a_running_job_is_followed_with_system_metrics(work, monkeypatch):
     monkeypatch.delenv(tracking.SWITCH)
-    running = started("v", 8)
-    time.sleep(6)
+    running = started("v", 300)
     client = replay.open_client()
+    until(lambda: any(points(client, run) for run in runs(client)))
     (found,) = runs(client)
     assert found.info.status == "RUNNING"
-    assert points(client, found)
+    Path("stop").touch()
     assert running.wait(timeout=60) == 0
     (found,) = runs(client)
     assert found.info.status == "FINISHED"
-    assert points(client, found) == list(range(16))
+    assert points(client, found) == logged_steps(Path("work/pretrain/v"))
     assert any(name.startswith("system/cpu") for name in found.data.metrics)
 
 
@@ -401,7 +404,7 @@ def test_a_killed_job_is_killed_in_mlflow_too_until_it_is_resumed(work, monkeypa
     monkeypatch.delenv(tracking.SWITCH)
     folder = Path("work/pretrain/v")
     running = started("v", 600)
-    until((folder / "tracking.log").exists)
+    until((folder / tracking.METRICS).exists)
     time.sleep(after)
     running.kill()
     running.wait()

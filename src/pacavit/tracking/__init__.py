@@ -1,7 +1,7 @@
-"""Tracking: what a job measures goes to local files first; a process of its own hands them to MLflow.
+"""Tracking: what a job measures goes to local files first; one process for all jobs uploads them to MLflow.
 
-So a server that is slow, down or back again never stops a job and loses no point. :mod:`pacavit.tracking.replay` is
-that process, and what ``pacavit sync`` runs; only it imports MLflow.
+So a server that is slow, down or back again never stops a job and loses no point. :mod:`pacavit.tracking.uploader` is
+that process; it and ``pacavit sync`` alone import MLflow.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from pacavit.environment import seconds
 from pacavit.errors import PacavitError, TrainingInterruptedError
 from pacavit.files import content_hash, write_json
 from pacavit.redaction import without_passwords
+from pacavit.tracking import queue
 from pacavit.training.distributed import is_main
 
 METRICS = "metrics.jsonl"
 ARTIFACTS = "artifacts.jsonl"
 MODEL = "model.json"
 INFO = "run.json"
-#: How far MLflow is, which :mod:`pacavit.tracking.replay` keeps.
-STATE = "synced.json"
-
 #: ``off`` leaves MLflow out; the files are written all the same.
 SWITCH = "PACAVIT_TRACKING"
 #: How long a finished job waits for its last points to reach MLflow, in seconds.
+#: A local database is never away, though it may be busy.
 PATIENCE = "PACAVIT_TRACKING_PATIENCE"
 
 
@@ -47,6 +46,7 @@ class Run:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.upload: queue.Entry | None = None
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._logged = {
@@ -63,6 +63,8 @@ class Run:
         if new:
             _append(self.folder / METRICS, {"step": step, "time": time.time(), "metrics": new})
             self._logged.update((step, name) for name in new)
+        if self.upload is not None:
+            self.upload.ensure_uploader()
 
     def artifact(self, path: Path) -> None:
         """Note a file, by its final name, that MLflow shall show with this run."""
@@ -111,7 +113,7 @@ def start_run(
     if not is_main():
         yield Run(None)
         return
-    patience = seconds(PATIENCE, 20, zero=True)
+    patience = seconds(PATIENCE, 120 if queue.is_local() else 20, zero=True)
     run = Run(work)
     info = {
         "job": job,
@@ -127,7 +129,7 @@ def start_run(
         "status": "RUNNING",
     }
     write_json(work / INFO, info)
-    child = None if os.environ.get(SWITCH) == "off" else _start_replay(work)
+    run.upload = None if os.environ.get(SWITCH) == "off" else queue.Entry(work, info["start"])
     status, error = "FAILED", None
     try:
         yield run
@@ -138,8 +140,11 @@ def start_run(
         raise
     finally:
         write_json(work / INFO, {**info, "status": status, "error": error, "end": time.time()})
-        if child is not None:
-            _await(child, work, patience)
+        if run.upload is not None and not run.upload.wait(patience):
+            print(
+                f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back",
+                file=sys.stderr,
+            )
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -175,7 +180,7 @@ def recorded(stage: str, job: str, scale: str) -> dict[str, Any] | None:
 def _delivered(folder: Path) -> str | None:
     """Return the id of the run in MLflow to which a work folder's files went."""
     try:
-        return json.loads((folder / STATE).read_text())["run"]
+        return json.loads((folder / queue.STATE).read_text())["run"]
     except (FileNotFoundError, ValueError):
         return None
 
@@ -202,29 +207,3 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         raise PacavitError(
             f"{path}: cannot be written ({error.strerror}); free space or choose a folder you may write to"
         ) from error
-
-
-def _start_replay(work: Path) -> subprocess.Popen:
-    with open(work / "tracking.log", "ab") as log:
-        # A list without a shell; the folder is named by a hash.
-        return subprocess.Popen(
-            [sys.executable, "-m", "pacavit.tracking.replay", str(work), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-
-
-def _await(child: subprocess.Popen, work: Path, patience: float) -> None:
-    try:
-        delivered = child.wait(timeout=patience) == 0
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-        delivered = False
-    if not delivered:
-        print(
-            f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back", file=sys.stderr
-        )

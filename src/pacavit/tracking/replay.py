@@ -1,12 +1,9 @@
-"""Hands the files of jobs to MLflow: afterwards, or meanwhile as ``python -m pacavit.tracking.replay FOLDER PID``."""
+"""Hands the files of jobs to MLflow; a second call with nothing new does nothing."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,31 +20,22 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from pacavit import paths
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
-from pacavit.redaction import redacted_output, without_passwords
-from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, STATE, read_lines
+from pacavit.redaction import without_passwords
+from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, read_lines
+from pacavit.tracking.queue import STATE, shown_uri, tracking_uri
 from pacavit.tracking.reproduction import PARENT, open_parent, update_parent
 
 _FINGERPRINT = "pacavit.fingerprint"
-_ROUND_SECONDS = 2.0
-#: Between two samples of the machine's load; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL makes it longer for long jobs.
-_SYSTEM_SECONDS = 3
 #: MLflow's own bounds on one request and on the length of a parameter.
 _BATCH, _LONGEST = 500, 500
 
 
-def tracking_uri() -> str:
-    """Return where runs go: as MLflow's own variable says, else the database that ``mlflow ui`` opens by itself."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(paths.TRACKING_DATABASE).resolve()}"
-
-
-def shown_uri() -> str:
-    """Return where runs go as it may be printed and written down: without name and password."""
-    return without_passwords(tracking_uri())
+def set_address() -> None:
+    """Let MLflow's own parts that take no client, such as its monitor of the machine, upload to the same place."""
+    mlflow.set_tracking_uri(tracking_uri())
 
 
 def open_client() -> MlflowClient:
@@ -82,6 +70,9 @@ def sync(client: MlflowClient, folder: Path) -> str:
         _send_artifacts(client, folder, state)
         _send_status(client, folder, state, info)
         _send_model(client, folder, state, info)
+        if info["status"] != "RUNNING" and state["complete"] != info["start"]:
+            state["complete"] = info["start"]
+            write_json(folder / STATE, state)
     return state["run"]
 
 
@@ -99,7 +90,7 @@ def sync_all() -> int:
         client.search_experiments(max_results=1)
     except Exception as error:
         raise PacavitError(
-            f"{shown_uri()}: MLflow cannot be reached ({_told(error)}); "
+            f"{shown_uri()}: MLflow cannot be reached ({told(error)}); "
             "start it or correct MLFLOW_TRACKING_URI, then run `pacavit sync` again"
         ) from error
     faults = []
@@ -107,7 +98,7 @@ def sync_all() -> int:
         try:
             sync(client, folder)
         except Exception as error:
-            faults.append(f"{folder} ({_told(error)})")
+            faults.append(f"{folder} ({told(error)})")
     if faults:
         raise PacavitError(
             f"{', '.join(faults)}: not handed to MLflow, unlike the other {len(folders) - len(faults)} runs; "
@@ -116,69 +107,16 @@ def sync_all() -> int:
     return len(folders)
 
 
-def follow(folder: Path, process: int) -> bool:
-    """Hand over a job's files as they grow, until it has ended.
-
-    Args:
-        folder: the job's work folder.
-        process: the job's process, whose child this one is.
-
-    Returns:
-        Whether MLflow has got everything.
-    """
-    mlflow.set_tracking_uri(tracking_uri())  # for the monitor
-    client = monitor = None
-    while True:
-        info = json.loads((folder / INFO).read_text())
-        if info["process"] != process:
-            return False  # the job was killed, and its next attempt has a follower of its own
-        running = info["status"] == "RUNNING"
-        if running and os.getppid() != process:
-            write_json(folder / INFO, {**info, "status": "KILLED", "error": None, "end": time.time()})
-            continue
-        try:
-            client = client or open_client()
-            run = sync(client, folder)
-            if monitor is None or (running and not _is_monitored()):
-                monitor = SystemMetricsMonitor(run, sampling_interval=_SYSTEM_SECONDS, resume_logging=True)
-                _publish_sample(monitor)
-                if running:
-                    monitor.start()
-        except Exception as error:
-            # Whatever MLflow raises, the files stay, and the next round tries again.
-            print(f"{time.strftime('%H:%M:%S')} {_told(error)}", flush=True)
-            if not running:
-                return False
-        if not running:
-            break
-        _sleep_while_running(folder, process)
-    if monitor is not None:
-        monitor.finish()
-    return True
-
-
-def _publish_sample(monitor: SystemMetricsMonitor) -> None:
-    """Hand over the machine's load as it is: the monitor's own first sample comes too late for a short job."""
-    monitor.collect_metrics()
-    monitor.publish_metrics(monitor.aggregate_metrics())
-    monitor.mlflow_logger.flush()
-
-
-def _is_monitored() -> bool:
-    """Return whether MLflow's monitor is at work: it ends by itself when the server is away."""
-    return any(thread.name == "SystemMetricsMonitor" for thread in threading.enumerate())
-
-
-def _sleep_while_running(folder: Path, parent: int) -> None:
-    """Wait a round, or less if the job ends."""
-    seen = (folder / INFO).stat().st_mtime_ns
-    end = time.monotonic() + _ROUND_SECONDS
-    while time.monotonic() < end and os.getppid() == parent and (folder / INFO).stat().st_mtime_ns == seen:
-        time.sleep(0.1)
-
-
 def _new_state() -> dict[str, Any]:
-    return {"uri": shown_uri(), "run": None, "metrics": 0, "artifacts": [], "status": None, "model": None}
+    return {
+        "uri": shown_uri(),
+        "run": None,
+        "metrics": 0,
+        "artifacts": [],
+        "status": None,
+        "model": None,
+        "complete": None,
+    }
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -322,15 +260,6 @@ def _milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """Return an error as a line that may be written down."""
     return without_passwords(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-
-
-if __name__ == "__main__":
-    os.nice(10)  # Where processors are short, the job that is tracked comes first.
-    # MLflow prints the server's address with the password that it may hold.
-    with redacted_output():
-        delivered = follow(Path(sys.argv[1]), int(sys.argv[2]))
-    sys.stdout.flush()
-    # The job waits for this process, and taking MLflow's modules down takes a part of a second.
-    os._exit(0 if delivered else 1)
