@@ -13,7 +13,12 @@ UNUSED = {
     "pacavit.prediction.run": ["mmengine", "mmdet", "mmseg", "mlflow", "matplotlib"],
     "pacavit.tracking.replay": ["torch", "timm", "mmengine", "matplotlib", "pacavit.tracking.registration"],
     "pacavit.tracking.registration": ["torch", "timm", "mmengine", "matplotlib"],
-    "pacavit.claims.ledger": ["mmdet", "mmseg", "mlflow", "matplotlib"],
+    "pacavit.tracking.uploader": ["torch", "mlflow", "pandas"],
+    "pacavit.data.sources": ["torch", "sklearn", "mlflow", "matplotlib"],
+    "pacavit.data.digits": ["torch", "sklearn", "scipy"],
+    "pacavit.claims.ledger": ["torch", "timm", "mlflow", "matplotlib"],
+    "pacavit.figures.report": ["torch", "timm", "sklearn", "mlflow", "matplotlib"],
+    "pacavit.figures.overview": ["torch", "timm", "sklearn", "mlflow"],
 }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pacavit import params, paths
-from pacavit.claims.complexity import SIZES, Counted, attention_costs, counted_by, measure, wanted_models
-from pacavit.claims.published import COUNTS, read
+from pacavit.claims.complexity import attention_costs, measure, wanted_models
+from pacavit.claims.published import COUNTS, SIZES, Counted, counted_by, is_paca, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,3 +76,10 @@ def test_the_cost_of_attention_is_linear_with_clusters_and_quadratic_without():
     with_clusters, without = costs["clusters_100"], costs["clusters_0"]
     assert with_clusters[2] - with_clusters[1] == 2 * (with_clusters[1] - with_clusters[0])
     assert without[2] - without[1] > 3 * (without[1] - without[0])
+
+
+def test_the_variants_of_claims_are_told_apart_as_the_registry_does():
+    from pacavit.models import variant_names
+
+    variants = {claim.variant for claim in read(ROOT / paths.PUBLISHED)} - {""}
+    assert {name for name in variants if is_paca(name)} == variants & set(variant_names())

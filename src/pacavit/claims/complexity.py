@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from timm.models import pvt_v2
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pacavit import params
 from pacavit.claims import baselines
 from pacavit.claims.operations import authors_total, correct_total, count_operations
-from pacavit.claims.published import COUNTS, Claim, read
+from pacavit.claims.published import COUNTS, SIZES, Claim, Counted, counted_by, read
 from pacavit.claims.statements import counted_quantities
 from pacavit.files import write_json
 from pacavit.models import PaCaViT, variant_config, variant_names
@@ -30,22 +30,10 @@ from pacavit.tracking import git_commit
 #: The scale whose pages hold the published settings.
 PAPER = "paper"
 
-#: At what size a model is run where a published number names none: height and width, pixels.
-SIZES = {"imagenet": (224, 224), "coco": (800, 1280), "ade20k": (512, 512)}
-
 #: Regions of an image in the published counts: boxes classified, and masks drawn.
 _BOXES, _MASKS = 1000, 100
 
 _CLASSES = {"imagenet": 1000, "coco": 80, "ade20k": 150}
-
-
-class Counted(NamedTuple):
-    """One model at one input size."""
-
-    task: str
-    variant: str
-    head: str
-    size: tuple[int, int]
 
 
 def count(job: Job) -> None:
@@ -60,11 +48,6 @@ def count(job: Job) -> None:
     )
     job.run.log({"models": len(counted)}, step=0)
     job.run.artifact(job.outputs["complexity"])
-
-
-def counted_by(claim: Claim) -> Counted:
-    """Return the model whose parameters or operations a claim states."""
-    return Counted(claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task])
 
 
 def wanted_models(claims: Iterable[Claim]) -> list[Counted]:

@@ -13,12 +13,10 @@ from typing import Any, Literal
 
 from pacavit import paths, readme
 from pacavit.claims import published, results, statements, tables
-from pacavit.claims.complexity import SIZES, Counted, counted_by
-from pacavit.claims.published import COUNTS, Claim
+from pacavit.claims.published import COUNTS, SIZES, Claim, Counted, counted_by, is_paca
 from pacavit.claims.results import METRICS, Measured, Results, official
 from pacavit.claims.statements import Quantity
 from pacavit.files import atomic_file
-from pacavit.models import variant_names
 from pacavit.params.claims import Agreement, ClaimsPage
 from pacavit.stages import Job
 from pacavit.training.progress import report
@@ -145,7 +143,7 @@ def judge_all(
     # Rivals are not trained here; of several published accuracies the best counts.
     prior: dict[Quantity, float] = {}
     for claim in claims:
-        if claim.metric in METRICS and claim.variant not in variant_names():
+        if claim.metric in METRICS and not is_paca(claim.variant):
             quantity = Quantity(claim.task, claim.variant, claim.head, claim.metric)
             prior[quantity] = max(claim.number, prior.get(quantity, 0.0))
 
@@ -153,7 +151,7 @@ def judge_all(
         key = (quantity.task, quantity.variant, quantity.head)
         if quantity.metric in COUNTS:
             return counts[Counted(*key, SIZES[quantity.task])][quantity.metric]
-        if quantity.variant not in variant_names():
+        if not is_paca(quantity.variant):
             return prior.get(quantity)
         values = trained[key].values[quantity.metric] if key in trained else []
         return statistics.mean(values) if len(values) >= _agreement(quantity.metric, page).seeds else None
@@ -200,7 +198,7 @@ def as_markdown(table: Mapping[str, Mapping[Verdict, int]], scale: str) -> str:
 
 def _judge_count(claim: Claim, model: Mapping[str, Any], last_places: float, commit: str) -> Entry:
     """Judge parameters or multiply-adds; of our models these are counted as the authors do."""
-    ours = claim.variant in variant_names()
+    ours = is_paca(claim.variant)
     unit = _UNITS[claim.unit]
     if claim.metric == "parameters":
         value, how, correct = model["parameters"] / unit, "all parameters", ""
@@ -238,7 +236,7 @@ def _judge_metric(
         }
     values = [] if trained is None else trained.values.get(claim.metric, [])
     if trained is None or len(values) < agreement.seeds:
-        if claim.variant not in variant_names():
+        if not is_paca(claim.variant):
             why = "a baseline's accuracy; this project trains PaCa-ViT only"
         elif values:
             why = f"{len(values)} of {agreement.seeds} seeds are measured; add seeds to targets.yaml"
@@ -294,6 +292,6 @@ def _agreement(metric: str, page: ClaimsPage) -> Agreement:
 def _kind(entry: Entry) -> str:
     if entry.metric == "statement":
         return "statements"
-    whose = "PaCa-ViT" if entry.variant in variant_names() else "baselines"
+    whose = "PaCa-ViT" if is_paca(entry.variant) else "baselines"
     what = {"parameters": "parameters", "multiply_adds": "multiply-adds"}.get(entry.metric, "accuracy")
     return f"{whose}: {what}"

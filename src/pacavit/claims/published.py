@@ -6,7 +6,7 @@ import csv
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,8 @@ from pacavit.errors import PacavitError
 
 #: Metrics that are counted of a model without weights or data.
 COUNTS = ("parameters", "multiply_adds")
+#: At what size a model is run where a published number names none: height and width, pixels.
+SIZES = {"imagenet": (224, 224), "coco": (800, 1280), "ade20k": (512, 512)}
 
 Metric = Literal[
     "parameters",
@@ -101,6 +103,25 @@ class Claim(BaseModel):
         """Height and width of ``input``, pixels."""
         height, width = self.input.split("x")
         return int(height), int(width)
+
+
+class Counted(NamedTuple):
+    """One model at one input size."""
+
+    task: str
+    variant: str
+    head: str
+    size: tuple[int, int]
+
+
+def counted_by(claim: Claim) -> Counted:
+    """Return the model whose parameters or operations a claim states."""
+    return Counted(claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task])
+
+
+def is_paca(variant: str) -> bool:
+    """Return whether a claim's variant is a PaCa-ViT and no baseline, without the imports that its model needs."""
+    return variant.startswith("pacavit_")
 
 
 def read(path: Path) -> list[Claim]:

@@ -18,9 +18,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import entropy
-from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
+from scipy.special import entr  # scipy.stats, which has the entropy too, takes a second to import
 
 
 class Agreement:
@@ -44,6 +42,8 @@ class Agreement:
         """Return the normalised mutual information, 0 to 1; 1 if both are constant."""
         if not self.counts.any():
             return 1.0
+        from sklearn.metrics import mutual_info_score
+
         mean = (entropy(self.counts.sum(1)) + entropy(self.counts.sum(0))) / 2
         return float(mutual_info_score(None, None, contingency=self.counts) / mean) if mean > 0 else 1.0
 
@@ -56,6 +56,8 @@ class Agreement:
         if not self.counts.any():
             return 1.0
         occurring = self.counts[:, self.counts.sum(0) > 0]
+        from scipy.optimize import linear_sum_assignment
+
         union = occurring.sum(1, keepdims=True) + occurring.sum(0, keepdims=True) - occurring
         iou = occurring / union
         return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / occurring.shape[1])
@@ -84,12 +86,17 @@ class Agreement:
         }
 
 
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """Return the entropy in nats over the last axis of what is at least 0, and is scaled to a sum of 1."""
+    return entr(shares / shares.sum(axis=-1, keepdims=True)).sum(axis=-1)
+
+
 def spread(assignment: np.ndarray) -> float:
     """Return the mean entropy of clusters (M, H, W) over the patches, over log HW: 1 if all patches count alike."""
     flat = assignment.reshape(len(assignment), -1)
     if flat.shape[1] == 1:
         return 1.0
-    return float(entropy(flat, axis=1).mean() / np.log(flat.shape[1]))
+    return float(entropy(flat).mean() / np.log(flat.shape[1]))
 
 
 def pack(clusters: np.ndarray) -> str:
@@ -114,5 +121,9 @@ def between_seeds(maps: Sequence[Sequence[str]]) -> float | None:
     joined = [np.concatenate([unpack(text) for text in images]) for images in maps]
     if len({len(clusters) for clusters in joined}) > 1:
         return None
+    if len(joined) == 1:
+        return None
+    from sklearn.metrics import normalized_mutual_info_score
+
     pairs = [normalized_mutual_info_score(a, b) for a, b in itertools.combinations(joined, 2)]
-    return float(np.mean(pairs)) if pairs else None
+    return float(np.mean(pairs))

@@ -182,13 +182,14 @@ def model_costs(scale: str, task: str, variant: str, head: str) -> dict[str, flo
     Counted on the meta device; what the stage ``complexity`` counted already is taken from there.
     """
     from pacavit.claims import complexity
+    from pacavit.claims.published import Counted
     from pacavit.planning.memory import activation_bytes
 
     given = params.load(scale)
     size = _size(given, task)
     counted = _counted_before().get((task, variant, head, "{}x{}".format(*size)))
     if counted is None:
-        counted = complexity.measure(complexity.Counted(task, variant, head, size), given)
+        counted = complexity.measure(Counted(task, variant, head, size), given)
     return {
         "parameters": counted["parameters"],
         "multiply_adds": counted["multiply_adds"],
