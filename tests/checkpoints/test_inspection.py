@@ -29,6 +29,7 @@ DETECTOR = DetectorParams(
     mask_convs=2,
     train_proposals=1,
     test_proposals=1,
+    detections=1,
     rpn_samples=1,
     roi_samples=1,
 )

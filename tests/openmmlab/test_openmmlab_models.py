@@ -27,6 +27,7 @@ DETECTOR = DetectorParams(
     mask_convs=4,
     train_proposals=1000,
     test_proposals=1000,
+    detections=100,
     rpn_samples=256,
     roi_samples=512,
 )
@@ -39,6 +40,7 @@ SMALL_DETECTOR = DetectorParams(
     mask_convs=1,
     train_proposals=64,
     test_proposals=64,
+    detections=100,
     rpn_samples=32,
     roi_samples=32,
 )

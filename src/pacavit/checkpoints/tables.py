@@ -116,6 +116,7 @@ def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
             mask_convs=len(convs) or 4,
             train_proposals=1,
             test_proposals=1,
+            detections=1,
             rpn_samples=1,
             roi_samples=1,
         )

@@ -176,7 +176,7 @@ def mask_rcnn(
             "rcnn": {
                 "score_thr": 0.05,
                 "nms": {"type": "nms", "iou_threshold": 0.5},
-                "max_per_img": 100,
+                "max_per_img": options.detections,
                 "mask_thr_binary": 0.5,
             },
         },

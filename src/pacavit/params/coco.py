@@ -33,6 +33,7 @@ class DetectorParams(Page):
     test_proposals: Count
     rpn_samples: Count = Field(description="anchors of an image that the proposal loss samples")
     roi_samples: Count = Field(description="proposals of an image that the head's losses sample")
+    detections: Count = Field(description="of an image, the best are kept; COCO's AP takes 100 into account")
 
 
 class CropParams(Page):
