@@ -17,7 +17,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS, LOOPS
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
@@ -33,7 +34,7 @@ from pacavit.training.guards import LossGuard, check_ranks_agree
 from pacavit.training.identity import check_identity
 from pacavit.training.interruption import Interruption, interrupted
 from pacavit.training.loading import Batches
-from pacavit.training.precision import autocast_type
+from pacavit.training.precision import autocast_type, fused_adamw
 from pacavit.training.progress import Progress, report
 from pacavit.training.stream import SampleStream, seed_step
 
@@ -286,6 +287,31 @@ class StateHook(Hook):
         checkpoint.save(self.job.work, state, step)
 
 
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor, with one group for all parameters of the same options in place of a group each.
+
+    AdamW updates a group in a few operations, which for small models on a CPU costs a seventh of an update.
+    """
+
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: torch.nn.Module,
+        prefix: str = "",
+        is_dcn_module: float | None = None,
+    ) -> None:
+        """Add the parameter groups of a module, merged once those of the whole model are there."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:
+            return
+        merged: dict[tuple, dict[str, Any]] = {}
+        for group in params:
+            options = tuple(sorted((key, value) for key, value in group.items() if key != "params"))
+            merged.setdefault(options, {**group, "params": []})["params"] += group["params"]
+        params[:] = merged.values()
+
+
 def _optim_wrapper(task: FineTuning, device: torch.device, parts: int) -> Config:
     recipe = task.recipe
     mixed = autocast_type(recipe.precision, device)
@@ -303,12 +329,14 @@ def _optim_wrapper(task: FineTuning, device: torch.device, parts: int) -> Config
         }
     return {
         **wrapper,
+        "constructor": "GroupedOptimWrapperConstructor",
         "accumulative_counts": parts,
         "optimizer": {
             "type": "AdamW",
             "lr": recipe.lr,
             "betas": tuple(recipe.betas),
             "weight_decay": recipe.weight_decay,
+            "fused": fused_adamw(device),
         },
         "paramwise_cfg": {"custom_keys": task.custom_keys},
         "clip_grad": None if recipe.clip_grad is None else {"max_norm": recipe.clip_grad},
