@@ -113,6 +113,7 @@ _SHORT = {
         "image_size": 32,
         "epochs": 2,
         "warmup_epochs": 1,
+        "validate_epochs": 1,
         "global_batch": 8,
         "micro_batch": 4,
         "checkpoint_updates": 2,

@@ -71,6 +71,14 @@ def test_the_loss_goes_down(create_job):
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean()
 
 
+def test_it_validates_every_few_epochs_and_after_the_last(create_job):
+    job = create_job("pretrain", epochs=3, validate_epochs=2)
+    pretrain.pretrain(job)
+    curve = pd.read_csv(job.outputs["curve"])
+    assert curve["train_loss"].notna().tolist() == [True, True, True]
+    assert curve["val_top1"].notna().tolist() == [False, True, True]
+
+
 @pytest.mark.slow
 def test_two_processes_learn_as_one_does(create_job, project):
     """Two gloo processes with half the batch each, on the command line."""
@@ -84,6 +92,7 @@ def test_two_processes_learn_as_one_does(create_job, project):
         ("image_size", 32),
         ("epochs", 2),
         ("warmup_epochs", 1),
+        ("validate_epochs", 1),
         ("global_batch", 8),
         ("micro_batch", 4),
     ):

@@ -209,7 +209,7 @@ class Training:
             TrainingInterruptedError: it was asked to end, and has saved its state.
         """
         if self.step and self.step % self.updates == 0:
-            self._validate()
+            self._end_epoch()
         self.model.train()
         progress = Progress(
             f"pretrain {self.job.names['variant']}", self.total, self.recipe.global_batch, self.step
@@ -227,8 +227,7 @@ class Training:
                 if reason:
                     raise interrupted("pretrain", self.step, reason)
                 if epoch_ends:
-                    self._validate()
-                    self.model.train()
+                    self._end_epoch()
         return self.best["weights"]
 
     def _update(self) -> float:
@@ -255,13 +254,11 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         return loss
 
-    def _validate(self) -> None:
-        """Measure, keep the weights if they are the best so far, and log the epoch."""
-        values = measure(self.bare, self.validation, self.device, self.precision)
-        if values["top1"] > self.best["top1"]:
-            weights = {key: value.cpu().clone() for key, value in self.bare.state_dict().items()}
-            self.best = {"top1": values["top1"], "weights": weights}
+    def _end_epoch(self) -> None:
+        """Log the epoch, with a validation if one is due."""
         epoch = self.step // self.updates
+        due = epoch % self.recipe.validate_epochs == 0 or epoch == self.recipe.epochs
+        values = self._validate() if due else {}
         logged = {
             "epoch": epoch,
             "train/loss": self.losses / self.updates,
@@ -269,11 +266,18 @@ class Training:
             **{f"val/{name}": value for name, value in values.items()},
         }
         self.job.run.log(logged, self.step)
-        report(
-            f"pretrain: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}  "
-            f"top-1 {values['top1']:.2f} %"
-        )
+        shown = f"  top-1 {values['top1']:.2f} %" if due else ""
+        report(f"pretrain: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}{shown}")
         self.losses = 0.0
+
+    def _validate(self) -> dict[str, float]:
+        """Measure, and keep the weights if they are the best so far."""
+        values = measure(self.bare, self.validation, self.device, self.precision)
+        self.model.train()
+        if values["top1"] > self.best["top1"]:
+            weights = {key: value.cpu().clone() for key, value in self.bare.state_dict().items()}
+            self.best = {"top1": values["top1"], "weights": weights}
+        return values
 
     def _save(self) -> None:
         check_ranks_agree(self.bare.parameters(), self.step, self.device)
