@@ -22,11 +22,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pacavit import params, paths, stages, summary
 from pacavit.tracking import INFO
 
-#: Seconds of a job in the miniature on two cores, by which the first run guesses; their ratios alone count.
-_MINIATURE = {
-    **dict.fromkeys(stages.STAGES, 7),
-    **{"pretrain": 90, "coco": 240, "ade20k": 120, "evaluate_coco": 20, "clusters": 20},
-}
+#: Seconds of a job in the miniature, by which the first run guesses; their ratios alone count.
+_MINIATURE = {**dict.fromkeys(stages.STAGES, 20), "pretrain": 340, "coco": 690, "ade20k": 550, "clusters": 40}
 #: No guess before this share of the work is done.
 _ENOUGH = 0.05
 #: How many lines of a failed job's log are shown, unless one of them is an error of this project.
@@ -35,18 +32,41 @@ _LAST_LINES = 10
 _SILENT = {LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.PROGRESS}
 #: Words of Snakemake and its executor for Slurm that say nothing to whoever waits for results.
 _NOISE = re.compile(
-    r"Building DAG|Using shell|Assuming unrestricted|Select jobs|Updating checkpoint|Processed \d+ potential"
-    r"|Complete log|Elapsed time|Shutting down|Exiting because a job|Trying to restart|Job rate limit"
-    r"|None$|SLURM run ID|Cleaning up SLURM|'sacct' unavailable|.*log files of the involved rule"
+    r"Building DAG|Using shell|Conda environments: ignored|Assuming unrestricted|Select jobs|Updating checkpoint"
+    r"|Processed \d+ potential|Complete log|Elapsed time|Shutting down|Exiting because a job|Trying to restart"
+    r"|Job rate limit|(Shell command: )?None$|SLURM run ID|Cleaning up SLURM|'sacct' unavailable"
 )
 _SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 
 
 @dataclass
 class _Begun:
+    """A job at work.
+
+    Attributes:
+        stage, names: which one.
+        at: when it began.
+        log: of a job on another machine, whose words do not come here by themselves.
+        old: when an earlier attempt last wrote there.
+        read: bytes of it that are told.
+    """
+
     stage: str
     names: Mapping[str, str]
     at: float
+    log: Path | None = None
+    old: int | None = None
+    read: int = 0
+
+    def words(self) -> list[str]:
+        """Return the whole lines that are new in its log."""
+        changed = self.log and _changed(self.log)
+        if not changed or changed == self.old:
+            return []
+        new = self.log.read_bytes()[self.read :]
+        whole = new[: new.rfind(b"\n") + 1]
+        self.read += len(whole)
+        return whole.decode(errors="replace").splitlines()
 
     @property
     def title(self) -> str:
@@ -97,11 +117,16 @@ class Account:
         self._trouble |= record.levelno >= logging.ERROR
         return self._words(record, usual(record))
 
+    def heard(self) -> str:
+        """Return what the jobs on other machines have printed since the last call."""
+        return "\n".join(line for begun in list(self._begun.values()) for line in begun.words())
+
     def ended(self) -> str | None:
         """Return the results of a run that went well, and where they are."""
         if self._trouble or (self._start is None and not self._nothing):
             return None
-        where = f"{paths.REPORT}, `mlflow ui`, reports/{self._scale}/"
+        page = paths.REPORT if Path(paths.REPORT).exists() else "`pacavit report` writes a page"
+        where = f"{page}, `mlflow ui`, reports/{self._scale}/"
         if self._start is None:
             self._nothing = False
             return f"Results of scale {self._scale}: {where}"
@@ -124,6 +149,9 @@ class Account:
             return None
         self._failed.discard(record.jobid)
         begun = _Begun(record.rule_name, dict(record.wildcards), self._clock())
+        if not record.local and record.log:
+            begun.log = Path(record.log[0])
+            begun.old = _changed(begun.log)
         self._begun[record.jobid] = begun
         return self._stamped(f"begin  {begun.title}")
 
@@ -135,7 +163,8 @@ class Account:
         self._taken[begun.stage].append(took)
         text = f"done   {begun.title} in {span(took)}; {self._done()}"
         left = self._left()
-        return self._stamped(text if left is None else f"{text}, about {_roughly(left)} left")
+        end = self._stamped(text if left is None else f"{text}, about {_roughly(left)} left")
+        return "\n".join([*begun.words(), end])
 
     def _fails(self, record: logging.LogRecord) -> str:
         self._failed.add(record.jobid)
@@ -143,11 +172,11 @@ class Account:
         if begun is None:
             return self._stamped(f"FAILED {record.rule_name}")
         command = stages.command(begun.stage).format(scale=self._scale, **begun.names)
-        said = str(record.rule_msg or "").strip()
+        said = (record.rule_msg or "").partition("For further error details")[0].strip()
         return "\n".join(
             [
                 self._stamped(f"FAILED {begun.title} after {span(self._clock() - begun.at)}"),
-                *([f"    {said}"] if said and not _NOISE.match(said) else []),
+                *([f"    {said}"] if said else []),
                 *(f"    {line}" for line in (last_words(record.log) if self._show_logs else [])),
                 f"    log: {', '.join(record.log)}; this job alone: {command}",
             ]
@@ -216,6 +245,13 @@ def last_words(logs: Iterable[str]) -> list[str]:
             found += Path(log).read_text(errors="replace").splitlines()
     ours = [line for line in found if line.startswith("pacavit: ")]
     return ours[-1:] or found[-_LAST_LINES:] or ["(it said nothing: killed, or never begun)"]
+
+
+def _changed(path: Path) -> int | None:
+    """Return when a file was last written, or None."""
+    with suppress(OSError):
+        return path.stat().st_mtime_ns
+    return None
 
 
 def _earlier(scale: str) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from contextlib import suppress
 
 from snakemake.logging import ColorizingTextHandler
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -26,6 +28,8 @@ class LogHandler(LogHandlerBase):
         self._screen = ColorizingTextHandler(nocolor=given.nocolor, stream=stream)
         self._in_full = given.dryrun or given.verbose or given.debug_dag
         self._account = Account(given.show_failed_logs)
+        self._closing = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what is to be said of a record."""
@@ -38,8 +42,16 @@ class LogHandler(LogHandlerBase):
         except Exception:
             self.handleError(record)
 
+    def _listen(self) -> None:
+        """Print what jobs on other machines write into their logs."""
+        while not self._closing.wait(1):
+            # A log may vanish between two looks.
+            with self.lock, suppress(OSError):
+                self._say(self._account.heard())
+
     def close(self) -> None:
         """Print the results, once nothing more will happen."""
+        self._closing.set()
         if not self._in_full:
             self._say(self._account.ended())
         super().close()

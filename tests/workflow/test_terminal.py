@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 
@@ -57,7 +58,9 @@ class Told:
         )
 
     def begins(self, job, rule, **wildcards):
-        return self("", event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, wildcards=wildcards)
+        log = wildcards.pop("log", None)
+        where = {"local": log is None, "log": [str(log)]}
+        return self("", event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, wildcards=wildcards, **where)
 
     def finishes(self, job):
         return self("", event=LogEvent.JOB_FINISHED, job_id=job)
@@ -153,9 +156,9 @@ def test_a_failed_job_shows_its_error_its_log_and_what_to_type(told, project):
 def test_a_job_that_died_without_a_word_tells_what_the_scheduler_said(told, project):
     told.runs(coco=1)
     told.begins(1, "coco", variant="a", seed="0")
-    lines = told.fails(1, "coco", project / "none", "SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'")
-    assert "OUT_OF_MEMORY" in lines
-    assert "(it said nothing: killed, or never begun)" in lines
+    reason = "SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'."
+    lines = told.fails(1, "coco", project / "none", f"{reason} For further error details see the cluster log")
+    assert lines.splitlines()[1:3] == [f"    {reason}", "    (it said nothing: killed, or never begun)"]
 
 
 def test_a_traceback_is_cut_to_its_last_lines(project):
@@ -188,8 +191,10 @@ def test_what_one_can_act_on_is_told_in_snakemakes_words(told, message, level, k
     assert told(message, level) == (message if kept else None)
 
 
-def test_nothing_to_do_tells_where_the_results_are_in_a_line(told):
+def test_nothing_to_do_tells_where_the_results_are_in_a_line(told, project):
     told("Nothing to be done (all requested files are present and up to date).")
+    (project / "reports").mkdir()
+    (project / "reports/index.html").touch()
     assert told.account.ended() == "Results of scale mini: reports/index.html, `mlflow ui`, reports/mini/"
 
 
@@ -198,6 +203,21 @@ def test_a_job_in_slurms_queue_is_told_by_its_name(told):
     told.begins(4, "coco", variant="a", seed="0")
     message = "Job 4 has been submitted with SLURM jobid 12 (log: /x)."
     assert told(message) == "queued coco a seed 0 as Slurm's job 12"
+
+
+def test_a_job_on_another_machine_is_heard_through_its_log_and_one_here_is_not(told, project):
+    log = project / "log"
+    log.write_text("of an earlier attempt\n")
+    os.utime(log, (1, 1))
+    told.runs(coco=1)
+    told.begins(4, "coco", variant="a", seed="0", log=log)
+    assert told.account.heard() == ""
+    log.write_text("coco a seed 0: update 1/2\ncoco a se")
+    assert told.account.heard() == "coco a seed 0: update 1/2"
+    log.write_text("coco a seed 0: update 1/2\ncoco a seed 0: update 2/2\n")
+    assert told.finishes(4).splitlines()[0] == "coco a seed 0: update 2/2"
+    told.begins(4, "coco", variant="a", seed="0")
+    assert told.account.heard() == ""
 
 
 @pytest.mark.parametrize(
