@@ -26,8 +26,8 @@ from pacavit.tracking import INFO
 _MINIATURE = {**dict.fromkeys(stages.STAGES, 20), "pretrain": 340, "coco": 690, "ade20k": 550, "clusters": 40}
 #: No guess before this share of the work is done.
 _ENOUGH = 0.05
-#: How many lines of a failed job's log are shown, unless one of them is an error of this project.
-_LAST_LINES = 10
+#: How many lines of a failed job's log are shown: of one that ran here all of it has been printed already.
+_LINES_HERE, _LINES_AWAY = 1, 10
 
 _SILENT = {LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.PROGRESS}
 #: Words of Snakemake and its executor for Slurm that say nothing to whoever waits for results.
@@ -172,12 +172,13 @@ class Account:
         if begun is None:
             return self._stamped(f"FAILED {record.rule_name}")
         command = stages.command(begun.stage).format(scale=self._scale, **begun.names)
+        words = last_words(record.log, _LINES_AWAY if begun.log else _LINES_HERE) if self._show_logs else []
         said = (record.rule_msg or "").partition("For further error details")[0].strip()
         return "\n".join(
             [
                 self._stamped(f"FAILED {begun.title} after {span(self._clock() - begun.at)}"),
                 *([f"    {said}"] if said else []),
-                *(f"    {line}" for line in (last_words(record.log) if self._show_logs else [])),
+                *(f"    {line}" for line in words),
                 f"    log: {', '.join(record.log)}; this job alone: {command}",
             ]
         )
@@ -192,8 +193,8 @@ class Account:
             self._nothing = True
         if "At least one job did not complete" in usual:
             return (
-                f"Failed: {len(self._failed)} jobs; {self._done()}, and stay so. Mend what is named above and type the "
-                f"same again. Details: {_log()}"
+                f"Not finished: {len(self._failed)} failed, {self._done()}, and these stay done. Mend what is named "
+                f"above and type the same again. Details: {_log()}"
             )
         # Snakemake repeats the command of a failed job as an exception.
         return None if "CalledProcessError" in usual or _NOISE.match(usual) else usual
@@ -237,14 +238,14 @@ def _roughly(seconds: float) -> str:
     return span(60 * round(seconds / 60) if seconds > 90 else 10 * max(1, round(seconds / 10)))
 
 
-def last_words(logs: Iterable[str]) -> list[str]:
+def last_words(logs: Iterable[str], most: int) -> list[str]:
     """Return the error in a failed job's logs, in one line if it is one of this project, or the last lines."""
     found: list[str] = []
     for log in logs:
         with suppress(OSError):
             found += Path(log).read_text(errors="replace").splitlines()
     ours = [line for line in found if line.startswith("pacavit: ")]
-    return ours[-1:] or found[-_LAST_LINES:] or ["(it said nothing: killed, or never begun)"]
+    return ours[-1:] or found[-most:] or ["(it said nothing: killed, or never begun)"]
 
 
 def _changed(path: Path) -> int | None:

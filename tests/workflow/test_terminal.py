@@ -149,7 +149,7 @@ def test_a_failed_job_shows_its_error_its_log_and_what_to_type(told, project):
     ]
     assert told("RuleException:\nCalledProcessError in file", logging.ERROR, event=LogEvent.ERROR) is None
     final = told("WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
-    assert final.startswith("Failed: 1 jobs; 0 of 1 jobs done")
+    assert final.startswith("Not finished: 1 failed, 0 of 1 jobs done")
     assert told.account.ended() is None
 
 
@@ -164,7 +164,7 @@ def test_a_job_that_died_without_a_word_tells_what_the_scheduler_said(told, proj
 def test_a_traceback_is_cut_to_its_last_lines(project):
     log = project / "log"
     log.write_text("".join(f"{number}\n" for number in range(50)))
-    assert terminal.last_words([str(log)]) == [str(number) for number in range(40, 50)]
+    assert terminal.last_words([str(log)], 10) == [str(number) for number in range(40, 50)]
 
 
 def test_a_retry_that_succeeds_is_no_failure(told, project):
@@ -251,5 +251,5 @@ def test_a_run_that_fails_as_one_sees_it(unbuilt, monkeypatch):
     assert re.fullmatch(r"FAILED prepare coco after \d s", failed[0])
     assert failed[1] == "    pacavit: it fails"
     assert failed[2].endswith("log: logs/prepare_coco.log; this job alone: pacavit prepare coco --scale mini")
-    assert "Failed: 1 jobs;" in failed[-1]
-    assert not {"RuleException", "Results of"} & set(printed.split())
+    assert "Not finished: 1 failed," in failed[-1]
+    assert not {"RuleException:", "Results"} & set(printed.split())
