@@ -125,8 +125,8 @@ class Account:
         """Return the results of a run that went well, and where they are."""
         if self._trouble or (self._start is None and not self._nothing):
             return None
-        page = paths.REPORT if Path(paths.REPORT).exists() else "`pacavit report` writes a page"
-        where = f"{page}, `mlflow ui`, reports/{self._scale}/"
+        page = f"{paths.REPORT}, " if Path(paths.REPORT).exists() else ""
+        where = f"{page}`mlflow ui`, reports/{self._scale}/"
         if self._start is None:
             self._nothing = False
             return f"Results of scale {self._scale}: {where}"
