@@ -511,6 +511,12 @@ def name(stage: str, names: Names) -> str:
     return f"{stage}@{values}" if values else stage
 
 
+def title(stage: str, names: Names) -> str:
+    """Return what people call a job: ``ade20k test_pacavit paca seed 0``."""
+    values = [f"seed {names[n]}" if n == "seed" else str(names[n]) for n in STAGES[stage].wildcards]
+    return " ".join([stage.replace("_", " "), *values])
+
+
 def mark(stage: str, scale: str, names: Names, values: Mapping[str, Any]) -> None:
     """Leave word for the bridge that this job has run, and with which parameters."""
     job = name(stage, names)

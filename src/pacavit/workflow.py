@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -105,6 +106,8 @@ def begin(scale: str, main: bool) -> Pipeline:
         pipeline = Pipeline(scale)
         pipeline.parts()
         if main:
+            # The terminal's handler reads it.
+            logging.getLogger("snakemake.logging").info(f"Scale: {scale}", extra={"pacavit_scale": scale})
             bridge.start(scale)
     except PacavitError as error:
         sys.exit(f"pacavit: {error}")

@@ -55,6 +55,8 @@ def main() -> None:
     stage, names = find_job(scale, given)
     job = stages.name(stage, names)
     note("started.log", job)
+    if job == os.environ.get("FAKE_FAILING_JOB"):
+        sys.exit("a word before\npacavit: it fails")
     if job == os.environ.get("FAKE_SLOW_JOB"):
         time.sleep(60)
     spec = stages.STAGES[stage]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -94,9 +93,7 @@ def create_model(weights: State, found: Contents) -> torch.nn.Module:
     variant = found.variants[0]
     if found.task == "imagenet":
         return PaCaViT(**{**variant_config(variant), "num_classes": found.classes or 0})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on losses, which have no keys
-        return _dense(weights, found, variant)
+    return _dense(weights, found, variant)
 
 
 def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:

@@ -5,7 +5,6 @@ Models are built from the paper's pages of parameters, whatever the scale, and h
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -65,8 +64,7 @@ def measure(model: Counted, paper: Params) -> dict[str, Any]:
         paper: the pages with the published settings.
     """
     # The libraries' baselines read numbers off tensors while they are built.
-    with torch.device("meta" if model.variant in variant_names() else "cpu"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on losses, which nobody runs
+    with torch.device("meta" if model.variant in variant_names() else "cpu"):
         built = _build(model, paper).eval().to("meta")
     with torch.device("meta"):
         images = torch.empty(1, 3, *model.size)

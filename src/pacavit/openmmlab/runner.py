@@ -26,7 +26,7 @@ from pacavit.errors import PacavitError
 from pacavit.openmmlab.models import Config, scoped
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
-from pacavit.stages import Job
+from pacavit.stages import Job, title
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
 from pacavit.training.distributed import is_main, rank, world_size, wrapper_options
@@ -205,6 +205,7 @@ class StateHook(Hook):
 
     def __init__(self, job: Job, task: FineTuning, device: torch.device, interruption: Interruption) -> None:
         self.job = job
+        self.title = title(job.stage, job.names)
         self.task = task
         self.device = device
         self.interruption = interruption
@@ -216,10 +217,9 @@ class StateHook(Hook):
         if state is not None:
             self.sums.update(state["sums"])
             self.count = state["count"]
-            report(f"{self.job.stage}: going on from update {state['step']}")
+            report(f"{self.title}: going on from update {state['step']}")
         start = 0 if state is None else state["step"]
-        label = f"{self.job.stage} {self.job.names['variant']}"
-        self.progress = Progress(label, self.task.updates, self.task.recipe.global_batch, start)
+        self.progress = Progress(self.title, self.task.updates, self.task.recipe.global_batch, start)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Validate, if the last attempt has saved its state for that."""
@@ -270,7 +270,7 @@ class StateHook(Hook):
             return
         self.job.run.log({f"val/{name}": value for name, value in values.items()}, step)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
-        report(f"{self.job.stage}: update {step}/{self.task.updates}  {shown}")
+        report(f"{self.title}: update {step}/{self.task.updates}  {shown}")
 
     def _save(self, runner: Runner, step: int) -> None:
         check_ranks_agree(_bare(runner).parameters(), step, self.device)

@@ -19,7 +19,7 @@ from pacavit.errors import PacavitError
 from pacavit.evaluation.imagenet import measure, validation_loader
 from pacavit.models import variant_config
 from pacavit.params.pretrain import Augmentation, PretrainRecipe, PretrainVariant
-from pacavit.stages import Job
+from pacavit.stages import Job, title
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
 from pacavit.training.distributed import is_main, process_group, rank, world_size, wrapper_options
@@ -163,6 +163,7 @@ class Training:
 
     def __init__(self, job: Job, device: torch.device) -> None:
         self.job = job
+        self.title = title(job.stage, job.names)
         self.device = device
         self.seed = int(job.names["seed"])
         self.recipe = recipe = job.params.pretrain.recipe
@@ -211,9 +212,7 @@ class Training:
         if self.step and self.step % self.updates == 0:
             self._end_epoch()
         self.model.train()
-        progress = Progress(
-            f"pretrain {self.job.names['variant']}", self.total, self.recipe.global_batch, self.step
-        )
+        progress = Progress(self.title, self.total, self.recipe.global_batch, self.step)
         with progress, self.batches:
             while self.step < self.total:
                 loss = self._update()
@@ -267,7 +266,7 @@ class Training:
         }
         self.job.run.log(logged, self.step)
         shown = f"  top-1 {values['top1']:.2f} %" if due else ""
-        report(f"pretrain: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}{shown}")
+        report(f"{self.title}: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}{shown}")
         self.losses = 0.0
 
     def _validate(self) -> dict[str, float]:
@@ -301,7 +300,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.best, self.losses = state["step"], state["best"], state["losses"]
-        report(f"pretrain: going on from update {self.step}")
+        report(f"{self.title}: going on from update {self.step}")
 
 
 def _set_rate(schedule: Any, recipe: PretrainRecipe, step: int, updates: int) -> None:

@@ -1,0 +1,65 @@
+"""The results in a few lines, for the terminal: each metric of the trained and of the untrained models."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from pacavit import params, paths, stages
+from pacavit.claims.results import lookup
+
+#: A metrics file a seed, by variant.
+Runs = dict[str, list[dict[str, Any]]]
+
+#: Metric, data set, its key in a metrics file, and how it is printed.
+_METRICS = (
+    ("top-1", "imagenet", "top1", "{:.1f} %"),
+    ("box AP", "coco", "bbox.AP", "{:.3f}"),
+    ("mask AP", "coco", "segm.AP", "{:.3f}"),
+    ("mIoU", "ade20k", "mIoU", "{:.3f}"),
+)
+
+
+def lines(scale: str) -> list[str]:
+    """Return a table of what is measured: a line a metric, and for segmentation a line a head.
+
+    Several seeds give mean and standard deviation, several variants the least and the greatest of their means.
+    """
+    rows = [("", "trained", "untrained"), *_rows(scale)]
+    if len(rows) == 1:
+        return ["  nothing is measured yet"]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return [f"  {name:<{widths[0]}}  {a:>{widths[1]}}  {b:>{widths[2]}}" for name, a, b in rows]
+
+
+def _rows(scale: str) -> Iterator[tuple[str, str, str]]:
+    for prefix, of in (("evaluate_", ""), ("evaluate_released_", ", released weights")):
+        for metric, dataset, key, form in _METRICS:
+            for head, runs in _measured(prefix + dataset, scale).items():
+                name = f"{metric}{f', {head} head' if head else ''}{of}"
+                yield name, _shown(runs, key, form), _shown(runs, f"untrained.{key}", form)
+
+
+def _measured(stage: str, scale: str) -> dict[str, Runs]:
+    """Return the metrics of a stage's jobs, as far as they are there, by head."""
+    found: dict[str, Runs] = defaultdict(lambda: defaultdict(list))
+    for names in stages.targets(stage, params.load(scale).targets):
+        path = paths.path(stages.STAGES[stage].outputs["metrics"], scale=scale, **names)
+        if path.exists():
+            found[str(names.get("head", ""))][str(names["variant"])].append(json.loads(path.read_text()))
+    return found
+
+
+def _shown(runs: Runs, key: str, form: str) -> str:
+    """Return a metric over variants and seeds."""
+    by_variant = [[value for run in of if (value := lookup(run, key)) is not None] for of in runs.values()]
+    means = [statistics.mean(values) for values in by_variant if values]
+    if not means:
+        return "–"
+    if len(means) > 1:
+        return f"{form.format(min(means))} to {form.format(max(means))} ({len(means)} variants)"
+    (values,) = filter(None, by_variant)
+    return form.format(means[0]) + (f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else "")
