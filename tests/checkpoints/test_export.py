@@ -19,7 +19,7 @@ VARIANT = "test_pacavit"
 def onnx_file(tmp_path_factory):
     """A written ONNX model, the torch model it is of, and what the command said."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason=f"no {package}: pip install 'pacavit[export]'")
     torch.manual_seed(0)
     model = timm.create_model(VARIANT, num_classes=10).eval()
     folder = tmp_path_factory.mktemp("onnx")

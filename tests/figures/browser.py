@@ -12,7 +12,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None,
-    reason="no Chromium (Debian: apt-get install chromium); PACAVIT_CHROMIUM names another one",
+    reason="no Chromium: apt-get install chromium, or name another one in PACAVIT_CHROMIUM",
 )
 
 

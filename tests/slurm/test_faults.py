@@ -10,11 +10,12 @@ import pytest
 from cluster import run
 from small_profile import ON_SLURM, take_profile
 
-from clones import environment, shorten, small_clone, typed
+from clones import environment, small_clone, typed
 from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
+from pages import shorten
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 WEIGHTS = "checkpoints/mini/pretrain/test_pacavit/seed0.safetensors"
 

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from workflow_repository import Checkout
 
-pytest.importorskip("snakemake_executor_plugin_slurm")
+pytest.importorskip(
+    "snakemake_executor_plugin_slurm",
+    reason="no executor for Slurm: pip install snakemake-executor-plugin-slurm",
+)
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import change
+
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("test_pacavit", "second")
 
@@ -61,11 +63,15 @@ class Checkout:
         return "up to date" in self.run("dvc", "status")
 
     def edit(self, page: str, old: str, new: str) -> None:
-        """Edit a page of parameters."""
+        """Edit the text of a page of parameters."""
         path = self.folder / "params" / "mini" / f"{page}.yaml"
         text = path.read_text()
         assert old in text, f"{page}.yaml no longer holds {old!r}"
         path.write_text(text.replace(old, new, 1))
+
+    def change(self, page: str, place: str, value: object) -> None:
+        """Set a value of a page of parameters, or what a function makes of the present one."""
+        change(self.folder / "params" / "mini" / f"{page}.yaml", place, value)
 
     def ran(self) -> list[str]:
         log = self.folder / "ran.log"
