@@ -22,10 +22,10 @@ WEIGHTS = "checkpoints/mini/pretrain/test_pacavit/seed0.safetensors"
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A clone with the digits prepared, and a training that lasts half a minute."""
+    """A clone with the digits prepared, and a training that lasts some ten seconds after its first state."""
     folder = small_clone(tmp_path_factory.mktemp("clone") / "pro ject")
     take_profile(folder)
-    shorten(folder / "params/mini/pretrain.yaml", epochs=100)
+    shorten(folder / "params/mini/pretrain.yaml", epochs=80, checkpoint_updates=20)
     typed(folder, "snakemake", "--cores", "2", "data/mini/imagenet")
     return folder
 
@@ -85,7 +85,7 @@ def test_a_cancelled_training_saves_its_state_and_a_retry_ends_with_the_same_byt
 def test_a_training_whose_node_is_lost_moves_to_the_other_and_ends_with_the_same_bytes(
     cluster, clone, undisturbed
 ):
-    """Slurm itself puts the job back into the queue, from which it does not take it for two minutes."""
+    """Slurm itself puts the job back into the queue, from which it takes it after ``cred_expire`` seconds."""
     with training(clone) as (process, job):
         lost = cluster.node_of(job)
         run("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")

@@ -68,9 +68,7 @@ def test_an_edit_runs_what_it_affects_and_leaves_the_other_tool_nothing(built, t
     else:
         built.change(page, place, other)
     assert (built.snakemake() if tool == "snakemake" else built.dvc_repro()) == affected
-    assert built.is_clean_for_dvc()
-    assert not built.would_run()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def test_an_edit_of_the_papers_models_counts_them_again(built):
@@ -80,13 +78,14 @@ def test_an_edit_of_the_papers_models_counts_them_again(built):
     change(page, "recipe.lr", other)
     # A rate changes no count; the plan goes by the whole recipe.
     assert built.snakemake() == {"costs", "report"}
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def test_everything_runs_once_and_then_nothing(built):
     assert len(built.ran()) == 6 + 14 * len(VARIANTS) + 5
     assert not built.would_run()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_clean_for_dvc()
+    assert built.is_at_rest()
 
 
 def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
@@ -158,8 +157,7 @@ def test_what_was_killed_runs_again(built, victim):
     again = built.snakemake()
     assert job in again
     assert again <= task("coco")
-    assert built.is_clean_for_dvc()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def wait_for(condition, path) -> None:

@@ -62,6 +62,12 @@ class Checkout:
         """Tell whether `dvc status` finds everything up to date."""
         return "up to date" in self.run("dvc", "status")
 
+    def is_at_rest(self) -> bool:
+        """Tell whether `snakemake` and `dvc repro` both say that there is nothing to do, and do nothing."""
+        before = self.ran()
+        said = self.run("snakemake", "--cores", "2"), self.run("dvc", "repro")
+        return "Nothing to be done" in said[0] and "up to date" in said[1] and self.ran() == before
+
     def edit(self, page: str, old: str, new: str) -> None:
         """Edit the text of a page of parameters."""
         path = self.folder / "params" / "mini" / f"{page}.yaml"
