@@ -24,8 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 run: install  ## Run the whole paper in miniature, or what is out of date of it
 	$(BIN)/snakemake --cores all
 
-# Tests that share something costly are a group, which one process runs.
-TEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+TEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4
 
 test: install  ## Pass all tests
 	$(TEST)

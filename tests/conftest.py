@@ -20,6 +20,20 @@ os.environ.setdefault("PACAVIT_WORKERS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest in one piece comes first."""
+    items.sort(key=lambda item: item.path.parent.name != "slurm")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let one process run what shares something costly, if several share the tests."""
+    from scheduling import Scheduling
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
 def pytest_terminal_summary(terminalreporter):
     """End with a line for each reason to leave tests out, which says what would bring them in."""
     reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))

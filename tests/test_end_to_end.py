@@ -14,7 +14,7 @@ from clones import typed
 from pacavit import stages
 from pages import change
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("small run")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

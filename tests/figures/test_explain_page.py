@@ -14,7 +14,7 @@ from pacavit.figures.explain import explain
 from pacavit.interpretation.measures import unpack
 from pacavit.interpretation.views import observe
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page"), needs_chromium]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from mlflow_helpers import free_port, serving
 
 from pacavit.interpretation.measures import unpack
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("small run"), needs_chromium]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 #: Folder that takes pictures of the pages.
 SCREENSHOTS = "PACAVIT_SCREENSHOTS"

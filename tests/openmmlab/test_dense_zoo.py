@@ -43,9 +43,6 @@ CASES = [
     case if "tiny_p2cconv" in case[0] else pytest.param(*case, marks=pytest.mark.slow) for case in COUNTS
 ]
 
-#: Of models that are built once.
-pytestmark = pytest.mark.xdist_group("dense zoo")
-
 
 @pytest.fixture(scope="module")
 def pages():

@@ -15,7 +15,7 @@ from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
 from pages import shorten
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slow
 
 WEIGHTS = "checkpoints/mini/pretrain/test_pacavit/seed0.safetensors"
 

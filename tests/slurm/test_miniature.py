@@ -5,7 +5,7 @@ from small_profile import ON_SLURM, take_profile
 
 from clones import numbers, small_clone, typed
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slow
 
 
 def test_the_miniature_measures_on_slurm_what_it_measures_without(cluster, small_run, tmp_path):

@@ -12,7 +12,7 @@ from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
 from pages import shorten
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "pacavit", "pretrain", "test_pacavit"]
 
