@@ -65,6 +65,7 @@ def test_adding_up_micro_batches_is_the_whole_batch(create_job):
     assert curves[0].to_numpy() == pytest.approx(curves[1].to_numpy(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_goes_down(create_job):
     job = create_job("pretrain", epochs=12, global_batch=8)
     pretrain.pretrain(job)

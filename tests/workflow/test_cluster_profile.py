@@ -96,6 +96,7 @@ def over_nodes(fresh, tmp_path_factory):
     return planned(Checkout(folder), "slurm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", TRAININGS)
 def test_a_training_over_several_nodes_has_all_gpus_of_each(over_nodes, rule):
     line = over_nodes[rule]
