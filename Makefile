@@ -57,11 +57,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 run: install  ## Run the whole paper in miniature, or what is out of date of it
 	$(BIN)/snakemake --cores all
 
+TEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4
+
 test: install  ## Pass all tests
-	$(BIN)/pytest
+	$(TEST)
 
 test-quick: install  ## Pass the tests that take seconds
-	$(BIN)/pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 lint: install  ## Check style and security: ruff, snakefmt, snakemake --lint, bandit
 	$(BIN)/ruff check

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from clones import numbers, small_clone, typed
 
@@ -16,6 +18,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PACAVIT_WORKERS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest in one piece comes first."""
+    items.sort(key=lambda item: item.path.parent.name != "slurm")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let one process run what shares something costly, if several share the tests."""
+    from scheduling import Scheduling
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """End with a line for each reason to leave tests out, which says what would bring them in."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(
+            f"left out: {count} of the tests, {reason.removeprefix('Skipped: ')}", yellow=True
+        )
 
 
 @pytest.fixture
@@ -28,11 +53,37 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory):
+def once(tmp_path_factory):
+    """A function that lets the first process of a test session fill a folder; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def provide(name, fill):
+        folder, filled = shared / name, shared / f"{name}.filled"
+        with FileLock(shared / f"{name}.lock"):
+            if not filled.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return provide
+
+
+@pytest.fixture(scope="session")
+def small_run(once):
     """A small clone in which Snakemake has run once, and the numbers that it measured."""
-    folder = small_clone(tmp_path_factory.mktemp("run") / "pro ject")
-    typed(folder, "snakemake", "--cores", "2")
-    return SimpleNamespace(folder=folder, numbers=numbers(folder))
+
+    def run(folder):
+        clone = small_clone(folder / "pro ject")
+        typed(clone, "snakemake", "--cores", "2")
+        (folder / "numbers.json").write_text(json.dumps(numbers(clone)))
+
+    folder = once("small run", run)
+    return SimpleNamespace(
+        folder=folder / "pro ject", numbers=json.loads((folder / "numbers.json").read_text())
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 from pacavit import params
 from pacavit.cli import main
 from pacavit.errors import PacavitError
+from pages import shorten
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -120,9 +121,7 @@ def test_a_variant_of_the_command_line_is_refused(project, monkeypatch, capsys, 
 def test_no_value_of_the_environment_is_shown_or_written(project, miniature):
     """A training with secrets in its environment; the tracking address holds one too, and cannot be reached."""
     shutil.copytree(miniature, project, dirs_exist_ok=True)
-    page = project / "params/mini/pretrain.yaml"
-    text = page.read_text().replace("  epochs: 20", "  epochs: 2")
-    page.write_text(text.replace("_batch: 32", "_batch: 8"))
+    shorten(project / "params/mini/pretrain.yaml", epochs=2, global_batch=8, micro_batch=8)
     canary = "canary-3f9c"
     environment = {
         **os.environ,

@@ -19,7 +19,7 @@ VARIANT = "test_pacavit"
 def onnx_file(tmp_path_factory):
     """A written ONNX model, the torch model it is of, and what the command said."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason=f"no {package}: pip install 'pacavit[export]'")
     torch.manual_seed(0)
     model = timm.create_model(VARIANT, num_classes=10).eval()
     folder = tmp_path_factory.mktemp("onnx")
@@ -123,6 +123,7 @@ def test_missing_packages_are_named(state, saved, tmp_path, monkeypatch):
         export(saved(state), VARIANT, tmp_path / "out.onnx")
 
 
+@pytest.mark.slow
 def test_onnx_gives_torchs_logits_for_any_number_of_images(onnx_file):
     path, model, result = onnx_file
     import onnxruntime
@@ -152,6 +153,7 @@ def test_onnx_that_differs_is_not_kept(difference, state, saved, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["published.pth"]
 
 
+@pytest.mark.slow
 def test_a_difference_is_seen(onnx_file):
     path, model, _ = onnx_file
     other = timm.create_model(VARIANT, num_classes=10).eval()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from marks import tiny_first
 from pacavit.checkpoints import Fit
 from pacavit.checkpoints.inspection import inspect
 from pacavit.checkpoints.tables import contents, expected_state, guess_task
@@ -54,7 +55,7 @@ def dense(kind, variant, clusters=None):
         return models.build(config, "mmseg").state_dict()
 
 
-@pytest.mark.parametrize("variant", PUBLISHED)
+@pytest.mark.parametrize("variant", tiny_first(PUBLISHED))
 def test_published_classifiers_are_recognised_and_fit(variant):
     """Keys and shapes as the published code has them."""
     weights = meta(PUBLISHED[variant])

@@ -20,6 +20,7 @@ from pacavit.data.miniatures import imagenet as imagenet_miniature
 from pacavit.errors import PacavitError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", MODULES)
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(prepared, dataset):
     folder = prepared(dataset)

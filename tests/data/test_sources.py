@@ -14,6 +14,7 @@ from test_fetch import Server, running
 from pacavit import params, paths, stages
 from pacavit.data import fetch, imagenet, registry, sources
 from pacavit.errors import PacavitError
+from pages import change, shorten
 
 
 @pytest.fixture
@@ -274,15 +275,9 @@ def test_images_of_ones_own_are_trained_on_by_a_scale_of_ones_own(project):
             path = Path("photos") / name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
-    page = Path("params/mine/data.yaml")
-    text = page.read_text()
-    start, end = text.index("    kind: digits"), text.index("  prepare:")
-    page.write_text(
-        f"{text[:start]}    kind: folder\n    directory: photos\n    val_fraction: 0.25\n{text[end:]}"
-    )
-    recipe = Path("params/mine/pretrain.yaml")
-    text = recipe.read_text().replace("epochs: 20", "epochs: 3", 1)
-    recipe.write_text(text.replace("_batch: 32", "_batch: 4"))
+    own = {"kind": "folder", "directory": "photos", "val_fraction": 0.25}
+    change(Path("params/mine/data.yaml"), "imagenet.archives", own)
+    shorten(Path("params/mine/pretrain.yaml"), epochs=3, global_batch=4, micro_batch=4)
     for stage, names in (
         *(("archives_imagenet", {}), ("prepare_imagenet", {})),
         *((step, {"variant": "test_pacavit", "seed": 0}) for step in ("pretrain", "evaluate_imagenet")),

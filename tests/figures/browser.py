@@ -12,7 +12,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None,
-    reason="no Chromium (Debian: apt-get install chromium); PACAVIT_CHROMIUM names another one",
+    reason="no Chromium: apt-get install chromium, or name another one in PACAVIT_CHROMIUM",
 )
 
 
@@ -53,16 +53,25 @@ class Watched:
 
 
 @contextmanager
-def opened(address: str, viewport: dict = DESKTOP, scheme: str = "light") -> Iterator[Watched]:
-    """Open an address in a window of a size, in light or dark."""
+def chromium() -> Iterator:
+    """Start a browser, which takes a second or two, and end it with the block."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         # A container's root has no sandbox of its own.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            watched = Watched(browser.new_page(viewport=viewport, color_scheme=scheme))
-            watched.page.goto(address)
-            yield watched
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def window(browser, address: str, viewport: dict = DESKTOP, scheme: str = "light") -> Iterator[Watched]:
+    """Open an address in a window of a size, in light or dark, that shares nothing with others."""
+    watched = Watched(browser.new_page(viewport=viewport, color_scheme=scheme))
+    try:
+        watched.page.goto(address)
+        yield watched
+    finally:
+        watched.page.close()

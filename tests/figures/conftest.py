@@ -1,9 +1,12 @@
-"""Images and weights that figures are drawn from."""
+"""Images and weights that figures are drawn from, and a browser for the pages."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import timm
 import torch
+from browser import chromium, window
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -43,3 +46,10 @@ def segmentor(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "segmentor.safetensors"
     save_file(model.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """A function that opens an address in the browser: a context manager that gives the page, watched."""
+    with chromium() as browser:
+        yield partial(window, browser)

@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,36 @@ from pacavit.figures.explain import explain
 FILES = {"clusters.png", "assignments.png", "attention.png", "view.json", "index.html"}
 
 
-def test_everything_is_written_of_a_classifier(photo, classifier, tmp_path):
-    target = tmp_path / "seen"
-    second = shutil.copy(photo, tmp_path / "second.png")
-    line = explain([photo, second], classifier, None, target, side=48)
+#: The name of an image that a page must not take for its own.
+EVIL = "<script>alert(1)<!--.png"
+
+
+@pytest.fixture(scope="module")
+def images(photo, tmp_path_factory):
+    """Two images, the second of an evil name."""
+    return [photo, Path(shutil.copy(photo, tmp_path_factory.mktemp("evil") / EVIL))]
+
+
+@pytest.fixture(scope="module")
+def seen(images, classifier, tmp_path_factory):
+    """The folder in which two images are explained by a classifier, and what was said."""
+    folder = tmp_path_factory.mktemp("classifier") / "seen"
+    return folder, explain(images, classifier, None, folder, side=48)
+
+
+@pytest.fixture(scope="module")
+def seen_by_head(photo, segmentor, tmp_path_factory):
+    """The folder in which an image is explained on the command line by a segmentor with names for its classes."""
+    folder = tmp_path_factory.mktemp("segmentor")
+    names = folder / "classes.txt"
+    names.write_text("sky\n\nroad\nhouse\n", encoding="utf-8-sig")
+    words = f"explain {photo} --weights {segmentor} --side 64 --at 0.2 0.8 --classes {names} --to {folder / 'seen'}"
+    assert CliRunner().invoke(cli, words.split(), catch_exceptions=False).exit_code == 0
+    return folder / "seen"
+
+
+def test_everything_is_written_of_a_classifier(seen):
+    target, line = seen
     assert {path.name for path in target.iterdir()} == FILES
     assert str(target / "index.html") in line
     for name in FILES:
@@ -30,9 +57,8 @@ def test_everything_is_written_of_a_classifier(photo, classifier, tmp_path):
     assert [stage["name"] for stage in first["stages"]] == [f"stage {i}" for i in range(1, 5)]
 
 
-def test_numbers_of_the_page_give_the_weights_back(photo, classifier, tmp_path):
-    explain([photo], classifier, None, tmp_path / "seen", side=48)
-    stage = json.loads((tmp_path / "seen/view.json").read_text())[0]["stages"][0]
+def test_numbers_of_the_page_give_the_weights_back(seen):
+    stage = json.loads((seen[0] / "view.json").read_text())[0]["stages"][0]
     size, clusters = stage["height"] * stage["width"], stage["clusters"]
     assert (stage["height"], stage["width"]) == (12, 16)
     maps = np.frombuffer(base64.b64decode(stage["assignment"]), np.uint8).reshape(clusters, size) / 255
@@ -44,28 +70,24 @@ def test_numbers_of_the_page_give_the_weights_back(photo, classifier, tmp_path):
     np.testing.assert_allclose(given.sum(1), 1, rtol=0.02)
 
 
-def test_the_same_input_gives_the_same_bytes(photo, classifier, tmp_path):
-    for name in ("a", "b"):
-        explain([photo], classifier, None, tmp_path / name, side=48)
+@pytest.mark.slow
+def test_the_same_input_gives_the_same_bytes(seen, images, classifier, tmp_path):
+    explain(images, classifier, None, tmp_path / "again", side=48)
     for name in FILES:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (seen[0] / name).read_bytes()
 
 
-def test_the_clusters_of_a_segmentation_head_are_the_classes(photo, segmentor, tmp_path):
-    names = tmp_path / "classes.txt"
-    names.write_text("sky\n\nroad\nhouse\n", encoding="utf-8-sig")
-    explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64, class_file=names)
-    head = json.loads((tmp_path / "seen/view.json").read_text())[0]["stages"][-1]
+def test_the_clusters_of_a_segmentation_head_are_the_classes(seen_by_head):
+    head = json.loads((seen_by_head / "view.json").read_text())[0]["stages"][-1]
     assert head["name"] == "head"
     assert head["names"] == ["sky", "road", "house"]
     assert head["clusters"] == 3
 
 
-def test_values_of_the_page_are_escaped(classifier, photo, tmp_path):
-    evil = tmp_path / "<script>alert(1)<!--.png"
-    shutil.copy(photo, evil)
-    explain([evil], classifier, None, tmp_path / "seen", side=48)
-    assert "<script>alert" not in (tmp_path / "seen/index.html").read_text()
+def test_values_of_the_page_are_escaped(seen):
+    page = (seen[0] / "index.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
 
 
 def test_a_file_that_is_no_image_leaves_nothing_behind(classifier, tmp_path):
@@ -101,10 +123,5 @@ def test_more_images_than_a_figure_holds_are_refused_before_anything_is_computed
         explain([tmp_path], classifier, None, tmp_path / "seen", 48)
 
 
-def test_the_command_line_takes_all_of_it(photo, segmentor, tmp_path):
-    names = tmp_path / "classes.txt"
-    names.write_text("sky\nroad\nhouse\n")
-    words = f"explain {photo} --weights {segmentor} --side 64 --at 0.2 0.8 --classes {names} --to {tmp_path / 'seen'}"
-    result = CliRunner().invoke(cli, words.split(), catch_exceptions=False)
-    assert result.exit_code == 0
-    assert {path.name for path in (tmp_path / "seen").iterdir()} == FILES
+def test_the_command_line_takes_all_of_it(seen_by_head):
+    assert {path.name for path in seen_by_head.iterdir()} == FILES

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import DESKTOP, PHONE, needs_chromium, opened
+from browser import DESKTOP, PHONE, needs_chromium
 from PIL import Image
 
 from pacavit.checkpoints.inspection import restore
@@ -14,7 +14,7 @@ from pacavit.figures.explain import explain
 from pacavit.interpretation.measures import unpack
 from pacavit.interpretation.views import observe
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def page(photo, segmentor, tmp_path_factory):
     return folder
 
 
-def test_it_opens_without_an_error_or_a_request(page):
+def test_it_opens_without_an_error_or_a_request(opened, page):
     address = (page / "index.html").as_uri()
     with opened(address) as seen:
         seen.page.wait_for_timeout(200)
@@ -34,7 +34,7 @@ def test_it_opens_without_an_error_or_a_request(page):
         assert seen.outside(address) == []
 
 
-def test_a_click_and_the_arrow_keys_choose_a_patch(page):
+def test_a_click_and_the_arrow_keys_choose_a_patch(opened, page):
     stage = json.loads((page / "view.json").read_text())[0]["stages"][0]
     strongest = unpack(stage["strongest"])
     with opened((page / "index.html").as_uri()) as seen:
@@ -54,7 +54,9 @@ def test_a_click_and_the_arrow_keys_choose_a_patch(page):
 
 
 @pytest.mark.parametrize(("stage", "head", "patch"), [(1, 0, (2, 3)), (1, 1, (7, 0)), (2, 2, (1, 4))])
-def test_what_is_drawn_is_the_attention_of_that_head_and_patch(page, photo, segmentor, stage, head, patch):
+def test_what_is_drawn_is_the_attention_of_that_head_and_patch(
+    opened, page, photo, segmentor, stage, head, patch
+):
     model, _ = restore(segmentor, "test_pacavit")
     view = observe(model, sized(Image.open(photo), 64))[stage]
     seen_from = view.to_patches(patch)[head]
@@ -86,7 +88,7 @@ def _red(share):
     return np.interp(share, [0, 0.5, 1], [0, 124, 254])
 
 
-def test_a_cluster_can_be_chosen_and_a_head_of_classes_has_their_names(page):
+def test_a_cluster_can_be_chosen_and_a_head_of_classes_has_their_names(opened, page):
     with opened((page / "index.html").as_uri()) as seen:
         seen.page.locator("[data-part='stage']").select_option(index=4)
         assert "cluster" not in seen.text("told")
@@ -96,7 +98,7 @@ def test_a_cluster_can_be_chosen_and_a_head_of_classes_has_their_names(page):
         assert seen.text("cluster-name") in ("sky", "road", "house")
 
 
-def test_a_stage_without_clusters_shows_its_attention(page):
+def test_a_stage_without_clusters_shows_its_attention(opened, page):
     with opened((page / "index.html").as_uri()) as seen:
         seen.page.locator("[data-part='stage']").select_option(index=3)
         assert "this stage has no clusters" in seen.text("told")
@@ -106,7 +108,7 @@ def test_a_stage_without_clusters_shows_its_attention(page):
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off_at_any_width_and_dark_mode_is_dark(page, viewport, scheme):
+def test_nothing_is_cut_off_at_any_width_and_dark_mode_is_dark(opened, page, viewport, scheme):
     with opened((page / "index.html").as_uri(), viewport, scheme) as seen:
         assert not seen.overflows()
         red = seen.page.evaluate("getComputedStyle(document.body).color.match(/[0-9]+/)[0]")

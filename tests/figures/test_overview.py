@@ -60,6 +60,7 @@ def test_every_output_is_there_and_a_figure_shows_something(written):
             assert np.asarray(Image.open(path).convert("L")).std() > 10
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(written):
     before = {key: path.read_bytes() for key, path in written.job.outputs.items()}
     overview.write(written.job)

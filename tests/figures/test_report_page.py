@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from browser import DESKTOP, PHONE, needs_chromium, opened
+from browser import DESKTOP, PHONE, needs_chromium
 from mlflow_helpers import free_port, serving
 
 from pacavit.interpretation.measures import unpack
@@ -30,7 +30,7 @@ def keep(seen, name: str, **options) -> None:
 
 @pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_from_disk_without_an_error_or_a_request_and_fits(address, name, viewport, scheme):
+def test_it_opens_from_disk_without_an_error_or_a_request_and_fits(opened, address, name, viewport, scheme):
     with opened(address, viewport, scheme) as seen:
         seen.page.wait_for_timeout(300)
         assert seen.errors == []
@@ -41,7 +41,7 @@ def test_it_opens_from_disk_without_an_error_or_a_request_and_fits(address, name
         keep(seen, f"report-{name}-{scheme}-clusters")
 
 
-def test_filters_of_the_ledger_leave_what_fits_and_come_back(address):
+def test_filters_of_the_ledger_leave_what_fits_and_come_back(opened, address):
     with opened(address) as seen:
         rows = seen.page.locator("#ledger tbody tr:visible")
         count = seen.page.locator("[data-part='count']")
@@ -60,7 +60,7 @@ def test_filters_of_the_ledger_leave_what_fits_and_come_back(address):
         )
 
 
-def test_filters_work_by_keyboard_alone(address):
+def test_filters_work_by_keyboard_alone(opened, address):
     with opened(address) as seen:
         seen.page.locator("input[name='text']").focus()
         seen.page.keyboard.type("pvt")
@@ -72,7 +72,7 @@ def test_filters_work_by_keyboard_alone(address):
         assert all("pvt" in row.inner_text().lower() for row in rows.all())
 
 
-def test_a_click_on_a_patch_shows_its_clusters(address, small_run):
+def test_a_click_on_a_patch_shows_its_clusters(opened, address, small_run):
     view = json.loads(
         (small_run.folder / "reports/mini/figures/imagenet/test_pacavit/seed0/view.json").read_text()
     )[0]["stages"][0]
@@ -85,7 +85,7 @@ def test_a_click_on_a_patch_shows_its_clusters(address, small_run):
         assert f"belongs most to cluster {unpack(view['strongest'])[-1]};" in told
 
 
-def test_a_curve_tells_its_values_under_the_pointer_and_by_keys(address):
+def test_a_curve_tells_its_values_under_the_pointer_and_by_keys(opened, address):
     with opened(address) as seen:
         place = seen.page.locator("[data-curve]").first
         curve, told = place.locator("svg.curve"), place.locator("p[aria-live]")
@@ -100,7 +100,7 @@ def test_a_curve_tells_its_values_under_the_pointer_and_by_keys(address):
         assert "train loss" in last
 
 
-def test_every_number_has_its_provenance_and_the_jobs_their_times(address):
+def test_every_number_has_its_provenance_and_the_jobs_their_times(opened, address):
     with opened(address) as seen:
         text = seen.page.content()
         for word in ("commit", "weights", "parameters", "MLflow run", "command"):
@@ -123,7 +123,7 @@ def of_pages(errors: list[str]) -> list[str]:
     return [text for text in errors if not text.startswith(("AG Grid: since", "Failed to load resource"))]
 
 
-def test_mlflow_ui_shows_the_reproduction_and_its_stages_below_it(mlflow_ui):
+def test_mlflow_ui_shows_the_reproduction_and_its_stages_below_it(opened, mlflow_ui):
     with opened(f"{mlflow_ui}/#/experiments/1/runs?workflowType=machine_learning") as seen:
         row = seen.page.locator("[role=row]").filter(has_text="reproduction mini").first
         row.wait_for(timeout=60_000)
@@ -136,7 +136,7 @@ def test_mlflow_ui_shows_the_reproduction_and_its_stages_below_it(mlflow_ui):
         assert seen.outside(mlflow_ui) == []
 
 
-def test_mlflow_ui_lists_the_final_weights_as_models(mlflow_ui):
+def test_mlflow_ui_lists_the_final_weights_as_models(opened, mlflow_ui):
     with opened(f"{mlflow_ui}/#/models?workflowType=machine_learning") as seen:
         for name in ("pacavit-mini-pretrain-test_pacavit", "pacavit-mini-ade20k-test_pacavit-paca"):
             seen.page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)

@@ -19,9 +19,10 @@ from pacavit.stages import STAGES, Job
 from pacavit.tracking import Run
 
 
-@pytest.fixture
-def measured(miniature, project, monkeypatch):
+@pytest.fixture(scope="module")
+def measured(miniature, tmp_path_factory):
     """What the stage writes of a segmentor with random weights."""
+    folder = tmp_path_factory.mktemp("clusters")
     names = {"variant": "test_pacavit", "head": "paca", "seed": 0}
     given = params.load("mini")
     job = Job(
@@ -31,12 +32,12 @@ def measured(miniature, project, monkeypatch):
         params=given,
         inputs={
             "data": miniature / paths.path(paths.PREPARED, scale="mini", dataset="ade20k"),
-            "weights": project / "segmentor.safetensors",
+            "weights": folder / "segmentor.safetensors",
         },
-        outputs={"measures": project / "measures.json"},
+        outputs={"measures": folder / "measures.json"},
         fingerprint="test",
-        work=project / "work",
-        run=Run(project / "work"),
+        work=folder / "work",
+        run=Run(folder / "work"),
     )
     torch.manual_seed(1)
     classes = len(read_manifest(job.inputs["data"])["classes"])

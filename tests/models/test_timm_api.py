@@ -18,6 +18,7 @@ from timm.models._manipulate import group_parameters
 from timm.optim import create_optimizer_v2
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from marks import tiny_first
 from models.kinds import KINDS
 from pacavit.models import PaCaViT, paca_vit, variant_config
 
@@ -50,7 +51,7 @@ def model(request):
 # Registration
 
 
-@pytest.mark.parametrize("name", paca_vit._VARIANTS)
+@pytest.mark.parametrize("name", tiny_first(paca_vit._VARIANTS))
 def test_the_default_configuration_is_complete_and_true(name):
     model = timm.create_model(name, device="meta").eval()
     cfg = model.pretrained_cfg
@@ -312,6 +313,7 @@ def test_checkpointing_gives_the_same_gradients(model):
 # Tools
 
 
+@each_kind
 @torch.no_grad()
 def test_torchscript(model):
     scripted = torch.jit.script(model)
@@ -333,7 +335,7 @@ def test_fx_gives_features_by_name(model):
     torch.testing.assert_close(found["middle"], model.forward_intermediates(images())[1][1])
 
 
-@each_kind
+@pytest.mark.slow
 def test_it_compiles_as_one_graph(model):
     torch.compiler.reset()
     compiled = torch.compile(model.train(), fullgraph=True, backend="aot_eager")
@@ -343,7 +345,7 @@ def test_it_compiles_as_one_graph(model):
     assert not [name for name, p in model.named_parameters() if p.grad is None]
 
 
-@each_kind
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_exports_for_any_batch_and_size(model):
     dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

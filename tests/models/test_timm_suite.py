@@ -12,15 +12,18 @@ import tarfile
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import timm
+from filelock import FileLock
 
 from pacavit.models import paca_vit
 
-# Two processes, for the two cores that the tests are meant for.
-SHARES = 2
+#: Variants of two kinds that are quick enough for every run of the tests; the others are shared by slow tests.
+QUICK = ("test_pacavit", "pacavit_convmixer_tiny_100")
+OTHERS = [name for name in paca_vit._VARIANTS if name not in QUICK]
 TESTS = {
     "test_model_forward",
     "test_model_backward",
@@ -40,10 +43,11 @@ TESTS_OF_A_MIXER = TESTS - {"test_model_default_cfgs", "test_model_forward_featu
 def suite(request) -> Path:
     """The folder of timm's tests and of their configuration, without timm itself."""
     folder = Path(request.config.cache.mkdir("timm")) / timm.__version__
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            fetch(Path(scratch))
-            (Path(scratch) / f"timm-{timm.__version__}").rename(folder)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                fetch(Path(scratch))
+                (Path(scratch) / f"timm-{timm.__version__}").rename(folder)
     return folder
 
 
@@ -52,9 +56,9 @@ def fetch(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "timm", "--dest", folder]
     run = subprocess.run([*pip, requirement], capture_output=True, text=True)
     if run.returncode != 0:
-        reason = f"pip cannot fetch the sources of {requirement}: {run.stderr.strip()[-500:]}"
+        reason = f"pip cannot fetch the sources of {requirement}: run `make test` with a network"
         if os.environ.get("CI", "").lower() not in ("", "0", "false", "no"):
-            pytest.fail(reason)
+            pytest.fail(f"{reason}\n{run.stderr[-500:]}")
         pytest.skip(reason)
     (archive,) = folder.glob("timm-*.tar.gz")
     with tarfile.open(archive) as content:
@@ -62,32 +66,37 @@ def fetch(folder: Path) -> None:
         content.extractall(folder, inside, filter="data")
 
 
-def start(suite: Path, names: list[str], report: Path) -> subprocess.Popen:
+def run(suite: Path, names: Sequence[str], report: Path) -> None:
     exact = [f"-{name}{end}]" for name in names for end in ("", ".untrained")]
     # The suite drops tests on GitHub, and pytest's options are meant for this run.
-    env = {k: v for k, v in os.environ.items() if k not in ("GITHUB_ACTIONS", "PYTEST_ADDOPTS")}
+    left = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
+    env = {k: v for k, v in os.environ.items() if k not in left}
     # As a plugin, the package is imported, and the variants registered, before the suite lists the models.
     options = ["-p", "pacavit.models", "-p", "no:cacheprovider", "-q", "--rootdir", ".", "--junitxml", report]
     command = [sys.executable, "-m", "pytest", "tests/test_models.py", *options]
-    return subprocess.Popen(
+    done = subprocess.run(
         [*command, "-k", f"test_model and ({' or '.join(exact)})"],
         cwd=suite,
         env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_timms_own_suite_passes(suite, tmp_path):
-    names = list(paca_vit._VARIANTS)
-    reports = [tmp_path / f"{i}.xml" for i in range(SHARES)]
-    runs = [start(suite, names[i::SHARES], report) for i, report in enumerate(reports)]
-    for run, (output, _) in [(run, run.communicate()) for run in runs]:
-        assert run.returncode == 0, output
+@pytest.mark.parametrize(
+    "names",
+    [
+        QUICK,
+        pytest.param(OTHERS[::2], marks=pytest.mark.slow),
+        pytest.param(OTHERS[1::2], marks=pytest.mark.slow),
+    ],
+    ids=["quick", "others", "the rest"],
+)
+def test_timms_own_suite_passes(suite, tmp_path, names):
+    run(suite, names, tmp_path / "report.xml")
     passed = defaultdict(set)
-    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
+    for case in ElementTree.parse(tmp_path / "report.xml").iter("testcase"):
         test, _, parameters = case.get("name").rstrip("]").partition("[")
         assert len(case) == 0, f"{case.get('name')}: {case[0].get('message')}"
         passed[parameters.partition("-")[2].partition(".")[0]].add(test)

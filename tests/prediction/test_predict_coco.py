@@ -13,7 +13,7 @@ from pacavit.evaluation import coco
 from pacavit.prediction.trained import read_classes
 
 
-@pytest.mark.parametrize("min_score", [0.5, 0.2])
+@pytest.mark.parametrize("min_score", [0.5, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_the_objects_are_those_of_the_evaluation(model, photos, predict, results, min_score):
     made = model("coco")
     paths = photos("coco", 2)

@@ -24,7 +24,8 @@ SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+# How long a lost node's job waits before it begins again.
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -53,11 +54,11 @@ def why_not() -> str | None:
     """Return why no Slurm can be started here, or None if it can."""
     missing = [name for name in _PROGRAMS if _which(name) is None]
     if missing:
-        return f"no {', '.join(missing)}: install Debian's slurm-wlm and munge"
+        return f"no {', '.join(missing)}: apt-get install slurm-wlm munge"
     if os.geteuid() != 0:
-        return "Slurm's daemons need root"
+        return "Slurm's daemons need root: run `make test` as root"
     if CONFIGURATION.exists():
-        return f"{CONFIGURATION} exists: this machine belongs to a cluster"
+        return f"{CONFIGURATION} exists: this machine belongs to a cluster, run `make test` on another"
     return None
 
 

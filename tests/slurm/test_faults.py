@@ -10,9 +10,10 @@ import pytest
 from cluster import run
 from small_profile import ON_SLURM, take_profile
 
-from clones import environment, shorten, small_clone, typed
+from clones import environment, small_clone, typed
 from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
+from pages import shorten
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +22,10 @@ WEIGHTS = "checkpoints/mini/pretrain/test_pacavit/seed0.safetensors"
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A clone with the digits prepared, and a training that lasts half a minute."""
+    """A clone with the digits prepared, and a training that lasts some ten seconds after its first state."""
     folder = small_clone(tmp_path_factory.mktemp("clone") / "pro ject")
     take_profile(folder)
-    shorten(folder / "params/mini/pretrain.yaml", epochs=100)
+    shorten(folder / "params/mini/pretrain.yaml", epochs=60, checkpoint_updates=20)
     typed(folder, "snakemake", "--cores", "2", "data/mini/imagenet")
     return folder
 
@@ -60,7 +61,7 @@ def training(folder, *options):
         process.wait(60)
 
 
-def wait_for(found, process, seconds=200):
+def wait_for(found, process, seconds=600):
     until = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, "ended too early"
@@ -73,7 +74,7 @@ def test_a_cancelled_training_saves_its_state_and_a_retry_ends_with_the_same_byt
 ):
     with training(clone) as (process, job):
         run("scancel", job)
-        code = process.wait(300)
+        code = process.wait(900)
     printed = (clone / "printed").read_text()
     assert code == 0, printed
     assert "pretrain: ended by SIGTERM after update" in printed
@@ -84,11 +85,11 @@ def test_a_cancelled_training_saves_its_state_and_a_retry_ends_with_the_same_byt
 def test_a_training_whose_node_is_lost_moves_to_the_other_and_ends_with_the_same_bytes(
     cluster, clone, undisturbed
 ):
-    """Slurm itself puts the job back into the queue, from which it does not take it for two minutes."""
+    """Slurm itself puts the job back into the queue, from which it takes it after ``cred_expire`` seconds."""
     with training(clone) as (process, job):
         lost = cluster.node_of(job)
         run("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")
-        code = process.wait(500)
+        code = process.wait(900)
     assert code == 0, (clone / "printed").read_text()
     words = words_of_jobs(clone)
     assert "going on from update" in words
@@ -103,7 +104,7 @@ def words_of_jobs(folder):
 def test_a_training_ends_before_its_time_limit_with_its_state_saved(cluster, clone):
     shorten(clone / "params/mini/pretrain.yaml", epochs=10000)
     with training(clone, "--set-resources", "pretrain:runtime=1", "--retries", "0") as (process, _):
-        code = process.wait(300)
+        code = process.wait(900)
     printed = (clone / "printed").read_text()
     assert code == 1
     assert "pretrain: ended by the end of its time after update" in printed

@@ -7,10 +7,10 @@ import sys
 import pandas as pd
 import pytest
 
-from clones import shorten
 from pacavit.errors import REQUEUE_EXIT
 from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
+from pages import shorten
 
 pytestmark = pytest.mark.slow
 

@@ -59,7 +59,7 @@ def test_a_line_that_lacks_its_end_alone_is_kept(tmp_path):
 
 def test_a_full_disk_is_told_in_one_line(tmp_path):
     if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full on this system")
+        pytest.skip("no /dev/full: run them on Linux")
     run = Run(tmp_path)
     (tmp_path / tracking.METRICS).symlink_to("/dev/full")
     with pytest.raises(PacavitError, match=r"metrics\.jsonl: cannot be written \(No space left"):

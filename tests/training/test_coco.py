@@ -79,9 +79,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(create_job):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_without_a_gpu_is_refused(create_job, precision):
-    if runner.torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_mixed_precision_without_a_gpu_is_refused(create_job, monkeypatch, precision):
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
     with pytest.raises(PacavitError, match="needs a GPU"):
         coco.finetune(create_job("coco", precision=precision))
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from clones import shorten
 from pacavit.cli import main
 from pacavit.errors import INTERRUPT_EXIT, REQUEUE_EXIT, PacavitError, TrainingInterruptedError
 from pacavit.files import sha256
 from pacavit.training import checkpoint, coco, interruption, pretrain, slurm
 from pacavit.training.interruption import BUDGET, Interruption, follow_the_training
+from pages import shorten
 
 CPU = torch.device("cpu")
 

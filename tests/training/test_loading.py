@@ -106,7 +106,9 @@ with Batches(SampleStream([bytes(300_000)] * 100, 0), recipe, 0, 25, str, collat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends processes with their parent")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux alone ends processes with their parent: run them there"
+)
 def test_loading_processes_end_with_a_training_that_is_killed():
     """They have more to hand over than a pipe holds, and each keeps the end open from which nobody reads."""
     training = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True)

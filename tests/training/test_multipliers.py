@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
+from marks import tiny_first
 from pacavit import params
 from pacavit.models import paca_vit
 from pacavit.openmmlab import models, runner
@@ -66,7 +67,7 @@ def undecayed(found):
     return {name for name, (_, _, decay) in found.items() if decay == 0}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", tiny_first(VARIANTS))
 def test_under_the_paca_head_it_and_all_cluster_outputs_learn_ten_times_faster(project, variant):
     pages = params.load("paper")
     assert pages.ade20k.heads.paca.multiplied == "meant"

@@ -54,12 +54,14 @@ def _copy(source: Checkout, folder: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def _built(fresh, tmp_path_factory) -> Checkout:
-    built = _copy(fresh, tmp_path_factory.mktemp("built"))
-    built.snakemake()
-    built.run("git", "add", "--all")
-    built.run("git", "commit", "--quiet", "--message", "Run")
-    return built
+def _built(fresh, once) -> Checkout:
+    def build(folder: Path) -> None:
+        built = _copy(fresh, folder)
+        built.snakemake()
+        built.run("git", "add", "--all")
+        built.run("git", "commit", "--quiet", "--message", "Run")
+
+    return Checkout(once("built", build) / "project")
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from workflow_repository import Checkout
 
-pytest.importorskip("snakemake_executor_plugin_slurm")
+pytest.importorskip(
+    "snakemake_executor_plugin_slurm",
+    reason="no executor for Slurm: pip install snakemake-executor-plugin-slurm",
+)
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
@@ -93,6 +96,7 @@ def over_nodes(fresh, tmp_path_factory):
     return planned(Checkout(folder), "slurm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", TRAININGS)
 def test_a_training_over_several_nodes_has_all_gpus_of_each(over_nodes, rule):
     line = over_nodes[rule]

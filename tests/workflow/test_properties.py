@@ -8,6 +8,8 @@ import time
 import pytest
 from workflow_repository import VARIANTS, Checkout
 
+from pages import change
+
 pytestmark = pytest.mark.slow
 
 HEADS = ("paca", "upernet")
@@ -34,55 +36,56 @@ def evaluated(dataset: str, **chosen) -> set[str]:
 
 SECOND = {"variants": ("second",)}
 EDITS = {
-    "comment": ("ade20k", "recipe:", "# A word.\nrecipe:", set()),
-    "segmentation rate": ("ade20k", "  lr: ", "  lr: 1.5e-4 # ", task("ade20k")),
-    "one head": (
-        "ade20k",
-        "cluster_loss_weight: 0.4",
-        "cluster_loss_weight: 0.3",
-        task("ade20k", heads=("paca",)),
-    ),
-    "detection batch": ("coco", "global_batch: 8", "global_batch: 16", task("coco")),
+    "comment": ("ade20k", None, set()),
+    "segmentation rate": ("ade20k", "recipe.lr", task("ade20k")),
+    "one head": ("ade20k", "heads.paca.cluster_loss_weight", task("ade20k", heads=("paca",))),
+    "detection batch": ("coco", "recipe.global_batch", task("coco")),
     "one variant": (
         "pretrain",
-        "  second: {drop_path: 0.0",
-        "  second: {drop_path: 0.2",
+        "variants.second.drop_path",
         jobs("pretrain", **SECOND)
         | evaluated("imagenet", **SECOND)
         | task("coco", **SECOND)
         | task("ade20k", **SECOND),
     ),
-    "evaluation": ("evaluate", "keep: 32", "keep: 16", evaluated("imagenet")),
-    "tolerance": ("claims", "last_places: 1", "last_places: 2", GATHERING),
-    "title": ("figures", 'title: "', 'title: "My ', {"report"}),
+    "evaluation": ("evaluate", "imagenet.keep", evaluated("imagenet")),
+    "tolerance": ("claims", "last_places", GATHERING),
+    "title": ("figures", "report.title", {"report"}),
 }
+
+
+def other(value):
+    """Give another value that is valid as well."""
+    return 2 * value or 0.1
 
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("tool", ["snakemake", "dvc"])
 def test_an_edit_runs_what_it_affects_and_leaves_the_other_tool_nothing(built, tool, edit):
-    page, old, new, affected = EDITS[edit]
-    built.edit(page, old, new)
+    page, place, affected = EDITS[edit]
+    if place is None:
+        built.edit(page, "recipe:", "# A word.\nrecipe:")
+    else:
+        built.change(page, place, other)
     assert (built.snakemake() if tool == "snakemake" else built.dvc_repro()) == affected
-    assert built.is_clean_for_dvc()
-    assert not built.would_run()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def test_an_edit_of_the_papers_models_counts_them_again(built):
     page = built.folder / "params" / "paper" / "ade20k.yaml"
-    page.write_text(page.read_text().replace("channels: 512", "channels: 256"))
+    change(page, "heads.upernet.channels", other)
     assert built.snakemake() == {"complexity", "costs"} | GATHERING
-    page.write_text(page.read_text().replace("  lr: ", "  lr: 1.5e-4 # "))
+    change(page, "recipe.lr", other)
     # A rate changes no count; the plan goes by the whole recipe.
     assert built.snakemake() == {"costs", "report"}
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def test_everything_runs_once_and_then_nothing(built):
     assert len(built.ran()) == 6 + 14 * len(VARIANTS) + 5
     assert not built.would_run()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_clean_for_dvc()
+    assert built.is_at_rest()
 
 
 def test_dvc_alone_runs_everything_and_leaves_snakemake_nothing(unbuilt):
@@ -99,7 +102,7 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(built, tmp_path):
     clone.run("dvc", "pull")
     assert not clone.would_run()
     assert clone.snakemake() == set()
-    clone.edit("coco", "global_batch: 8", "global_batch: 16")
+    clone.change("coco", "recipe.global_batch", other)
     assert clone.snakemake() == task("coco")
 
 
@@ -111,7 +114,7 @@ def test_an_edit_after_a_pull_is_seen(built, tmp_path):
     built.run("git", "clone", "--quiet", str(built.folder), str(tmp_path / "clone" / "project"))
     clone = Checkout(tmp_path / "clone" / "project")
     clone.run("dvc", "pull")
-    clone.edit("data", "val_images: 120", "val_images: 119")
+    clone.change("data", "coco.archives.val_images", other)
     assert {"archives_coco", "prepare_coco"} | task("coco") == clone.snakemake()
 
 
@@ -120,7 +123,7 @@ def test_snakemake_takes_the_projects_own_settings(fresh):
 
 
 def test_going_back_to_an_older_commit_restores_instead_of_running(built):
-    built.edit("coco", "global_batch: 8", "global_batch: 16")
+    built.change("coco", "recipe.global_batch", other)
     built.snakemake()
     built.run("git", "commit", "--quiet", "--all", "--message", "Edit")
     built.run("git", "checkout", "--quiet", "HEAD~1")
@@ -132,7 +135,7 @@ def test_going_back_to_an_older_commit_restores_instead_of_running(built):
 @pytest.mark.parametrize("victim", ["job", "snakemake"])
 def test_what_was_killed_runs_again(built, victim):
     job = "coco@second-0"
-    built.edit("coco", "global_batch: 8", "global_batch: 16")
+    built.change("coco", "recipe.global_batch", other)
     (built.folder / "started.log").unlink()
     run = subprocess.Popen(
         ["snakemake", "--cores", "2"],
@@ -154,8 +157,7 @@ def test_what_was_killed_runs_again(built, victim):
     again = built.snakemake()
     assert job in again
     assert again <= task("coco")
-    assert built.is_clean_for_dvc()
-    assert built.snakemake() == built.dvc_repro() == set()
+    assert built.is_at_rest()
 
 
 def wait_for(condition, path) -> None:
@@ -178,7 +180,7 @@ def job_process(ancestor: int, variant: str) -> int:
 
 
 def test_dvc_compares_metrics_params_and_plots(built):
-    built.edit("ade20k", "  lr: ", "  lr: 1.5e-4 # ")
+    built.change("ade20k", "recipe.lr", other)
     built.snakemake()
     assert "score" in built.run("dvc", "metrics", "diff")
     assert "recipe.lr" in built.run("dvc", "params", "diff")

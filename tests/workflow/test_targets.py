@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 
 def planned(checkout, *arguments: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run lists."""
@@ -9,6 +11,7 @@ def planned(checkout, *arguments: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_one_task_runs_what_leads_to_it_and_leaves_the_rest(unbuilt):
     jobs = {job.partition("@")[0] for job in unbuilt.snakemake("only_imagenet")}
     assert jobs == {
@@ -28,6 +31,7 @@ def test_one_variant_is_one_variant(unbuilt):
     assert planned(unbuilt, "main")["pretrain"] == 2
 
 
+@pytest.mark.slow
 def test_the_paper_is_thirteen_variants_and_three_upernets(unbuilt):
     jobs = planned(unbuilt, "--config", "scale=paper")
     assert (jobs["pretrain"], jobs["coco"], jobs["ade20k"], jobs["report"]) == (13, 13, 16, 1)

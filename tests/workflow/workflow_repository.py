@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import change
+
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("test_pacavit", "second")
 
@@ -60,12 +62,22 @@ class Checkout:
         """Tell whether `dvc status` finds everything up to date."""
         return "up to date" in self.run("dvc", "status")
 
+    def is_at_rest(self) -> bool:
+        """Tell whether `snakemake` and `dvc repro` both say that there is nothing to do, and do nothing."""
+        before = self.ran()
+        said = self.run("snakemake", "--cores", "2"), self.run("dvc", "repro")
+        return "Nothing to be done" in said[0] and "up to date" in said[1] and self.ran() == before
+
     def edit(self, page: str, old: str, new: str) -> None:
-        """Edit a page of parameters."""
+        """Edit the text of a page of parameters."""
         path = self.folder / "params" / "mini" / f"{page}.yaml"
         text = path.read_text()
         assert old in text, f"{page}.yaml no longer holds {old!r}"
         path.write_text(text.replace(old, new, 1))
+
+    def change(self, page: str, place: str, value: object) -> None:
+        """Set a value of a page of parameters, or what a function makes of the present one."""
+        change(self.folder / "params" / "mini" / f"{page}.yaml", place, value)
 
     def ran(self) -> list[str]:
         log = self.folder / "ran.log"
