@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from optimizers import options_by_name
 from pacavit.data.coco import annotation_file
 from pacavit.errors import PacavitError
 from pacavit.evaluation.coco import SUMMARY, evaluate
@@ -67,8 +68,7 @@ def test_norms_are_not_decayed(create_job):
     from mmengine.optim import build_optim_wrapper
 
     wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, runner.torch.device("cpu"), 1))
-    names = [name for name, _ in model.named_parameters()]
-    groups = dict(zip(names, wrapper.optimizer.param_groups, strict=True))
+    groups = options_by_name(model, wrapper.optimizer)
     assert groups["backbone.stage1.0.norm1_before.weight"]["weight_decay"] == 0
     assert groups["backbone.stage1.0.mlp.fc1.bias"]["weight_decay"] == task.recipe.weight_decay
 

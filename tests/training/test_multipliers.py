@@ -8,6 +8,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 
 from marks import tiny_first
+from optimizers import options_by_name
 from pacavit import params
 from pacavit.models import paca_vit
 from pacavit.openmmlab import models, runner
@@ -26,12 +27,21 @@ def groups(model, recipe, custom_keys):
     wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
     assert type(wrapper.optimizer) is torch.optim.AdamW
     assert {group["betas"] for group in wrapper.optimizer.param_groups} == {(0.9, 0.999)}
-    found = {}
-    for (name, p), group in zip(model.named_parameters(), wrapper.optimizer.param_groups, strict=True):
-        (own,) = group["params"]
-        assert own is p
-        found[name] = (p, group["lr"] / recipe.lr, group["weight_decay"] / recipe.weight_decay)
-    return found
+    options = options_by_name(model, wrapper.optimizer)
+    return {
+        name: (p, options[name]["lr"] / recipe.lr, options[name]["weight_decay"] / recipe.weight_decay)
+        for name, p in model.named_parameters()
+    }
+
+
+def test_parameters_of_like_options_are_updated_together():
+    pages = params.load("paper")
+    job = SimpleNamespace(params=pages, names={"variant": CONV, "head": "paca"})
+    model = models.build(models.segmentor(job, 150, None, "BN"), "mmseg")
+    task = SimpleNamespace(recipe=pages.ade20k.recipe, custom_keys=ade20k.multipliers(job))
+    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
+    found = [(group["lr"], group["weight_decay"]) for group in wrapper.optimizer.param_groups]
+    assert len(found) == len(set(found)) == 3  # the backbone with and without decay, and what learns faster
 
 
 def segmentor(pages, variant, head):

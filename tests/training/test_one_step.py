@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
+from optimizers import options_by_name
 from pacavit import params, paths, stages
 from pacavit.data import ade20k as ade20k_data
 from pacavit.data import coco as coco_data
@@ -144,10 +145,8 @@ def test_pretraining_at_224_pixels_with_all_augmentation(paper_job):
     task = pretrain.create_task(job, recipe, variant, DEVICE)
     before = {name: p.detach().clone() for name, p in task.trainable_module.named_parameters()}
     optimizer = pretrain.create_optimizer(recipe, task.trainable_module)
-    held = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    groups = {
-        name: (recipe.lr, held[id(p)]["weight_decay"]) for name, p in task.trainable_module.named_parameters()
-    }
+    options = options_by_name(task.trainable_module, optimizer)
+    groups = {name: (recipe.lr, group["weight_decay"]) for name, group in options.items()}
     pretrain.pretrain(job)
     after = load_file(job.outputs["weights"])
     assert check_first_step(before, after, groups) > 0.95 * len(groups)
@@ -160,10 +159,10 @@ def fine_tune(job, task) -> tuple[dict, dict, dict]:
         built._init_model_weights = lambda: None  # so that the weights are the ones that were kept
         before = {name: p.detach().clone() for name, p in built.model.named_parameters()}
         built.train()
-    groups = {}
-    for (name, _), group in zip(before.items(), built.optim_wrapper.optimizer.param_groups, strict=True):
-        rate = group.get("initial_lr", group["lr"])
-        groups[name] = (rate, group["weight_decay"])
+    options = options_by_name(built.model, built.optim_wrapper.optimizer)
+    groups = {
+        name: (group.get("initial_lr", group["lr"]), group["weight_decay"]) for name, group in options.items()
+    }
     return before, dict(built.model.named_parameters()), groups
 
 
