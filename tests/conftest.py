@@ -14,6 +14,8 @@ from clones import numbers, small_clone, typed
 
 # Small tensors gain nothing from several threads, and tests beside each other lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where Snakemake gives a job two cores that others use as well, its threads wait for each other without a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nor does preparing a few images, each process of which starts anew.
 os.environ.setdefault("PACAVIT_WORKERS", "1")
 

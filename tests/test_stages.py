@@ -69,6 +69,20 @@ def test_a_mark_tells_the_job_and_its_parameters(project):
     assert mark["names"] == names
 
 
+def test_other_data_other_parameters_and_other_names_have_work_folders_of_their_own(project):
+    data = project / "data.txt"
+    data.write_text("one")
+
+    def of(seed=0, epochs=3):
+        return stages._fingerprint("pretrain", "mini", {"seed": seed}, {"epochs": epochs}, {"data": data})
+
+    before = of()
+    assert of() == before
+    assert len({before, of(seed=1), of(epochs=4)}) == 3
+    data.write_text("two")
+    assert of() != before
+
+
 def test_two_processes_cannot_run_one_job(project, monkeypatch):
     monkeypatch.setattr(stages, "_LOCK_SECONDS", 0)
     work = project / "work"

@@ -208,6 +208,16 @@ def test_metrics_of_the_official_data_are_taken_in_published_units(project):
     assert found[("ade20k", TINY, "paca")].commit == "abc"
 
 
+def test_one_seed_on_other_data_makes_a_model_unofficial(project):
+    with_metrics("paper", 80.9, official=True)
+    given = params.load("paper")
+    targets = given.targets.model_copy(update={"seeds": [*given.targets.seeds, 7]})
+    put(paths.IMAGENET_METRICS, "paper", 80.9, official=False, variant=TINY, seed=7)
+    found = official(trained(Job("paper", params.Params(**{**vars(given), "targets": targets}))))
+    assert ("imagenet", TINY, "") not in found
+    assert ("coco", TINY, "") in found
+
+
 def test_metrics_of_digits_say_nothing_of_published_numbers(project):
     with_metrics("mini", 90.0, official=False)
     assert official(trained(Job("mini", params.load("mini")))) == {}

@@ -154,6 +154,14 @@ def jpeg(number: int, **options) -> bytes:
     return file.getvalue()
 
 
+def test_a_validation_image_has_the_label_of_its_number_wherever_it_stands(tmp_path):
+    with tarfile.open(tmp_path / "val.tar", "w") as archive:
+        for number in (2, 3, 1):
+            add_to_tar(archive, f"ILSVRC2012_val_{number:08d}.JPEG", b"any")
+    found = imagenet.list_val(tmp_path / "val.tar", ["a", "b"], ["a", "b", "b"])
+    assert found.labels.tolist() == [1, 1, 0]
+
+
 def test_imagenets_known_oddities_are_images_like_others(make_job):
     """A PNG and a CMYK picture under a JPEG's name, and one with Exif data that end too early."""
     job = make_job("prepare_imagenet")

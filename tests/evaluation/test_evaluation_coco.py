@@ -3,9 +3,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import InstanceData
 from pycocotools import mask as rle
 
-from pacavit.evaluation.coco import SUMMARY, summaries
+from pacavit.evaluation.coco import SUMMARY, results_of, summaries
 
 SIZE = (64, 64)
 
@@ -70,3 +72,16 @@ def test_each_class_has_its_own_ap(loader):
 
 def test_nothing_found_is_zero(loader):
     assert summaries(loader, [])["bbox"]["AP"] == 0.0
+
+
+def test_a_result_has_cocos_number_box_and_mask():
+    masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+    masks[0, 20:50, 10:30] = True
+    found = InstanceData(
+        bboxes=torch.tensor([[10.0, 20.0, 30.0, 50.0]]),
+        scores=torch.tensor([0.5]),
+        labels=torch.tensor([1]),
+        masks=masks,
+    )
+    (given,) = results_of(SimpleNamespace(img_id=4, pred_instances=found), [7, 3])
+    assert given == result(4, 3, (10, 20, 20, 30), score=0.5)

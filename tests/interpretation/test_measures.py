@@ -32,6 +32,10 @@ def test_a_class_has_one_cluster_in_the_matching_though_several_lie_in_it():
     assert counted.matched_iou() == pytest.approx((0.5 + 1) / 2)
 
 
+def test_a_class_that_gets_no_cluster_counts_as_nothing():
+    assert agreement([0, 0, 0, 0], [0, 0, 1, 1], (1, 2)).matched_iou() == pytest.approx(0.5 / 2)
+
+
 def test_mutual_information_is_that_of_scikit_learn():
     random = np.random.default_rng(0)
     clusters, labels = random.integers(0, 7, 500), random.integers(0, 4, 500)

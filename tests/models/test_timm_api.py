@@ -34,15 +34,15 @@ def create(kind: str = "conv", **kwargs) -> PaCaViT:
     return timm.create_model("test_pacavit", **{**KINDS[kind], **kwargs}).eval()
 
 
-# One kind is quick enough for every run of the tests.
-each_kind = pytest.mark.parametrize(
-    "model",
-    [pytest.param(kind, marks=[] if kind == "conv" else pytest.mark.slow) for kind in KINDS],
-    indirect=True,
-)
+def slow_but(*quick):
+    """Return all kinds as parameters, of which the named ones are in every run of the tests."""
+    return [kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 
 
-@pytest.fixture(params=KINDS)
+each_kind = pytest.mark.parametrize("model", slow_but("conv"), indirect=True)
+
+
+@pytest.fixture(params=slow_but("conv", "teacher"))
 def model(request):
     """A model of each kind, for inference."""
     return create(request.param)

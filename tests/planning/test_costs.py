@@ -63,6 +63,18 @@ def test_jobs_wait_for_their_inputs_and_for_processors(project, counted, machine
         assert wall_hours(found, 10_000, "paper", which) >= longest
 
 
+def cost(stage, processors, hours):
+    names = {"variant": "v", "seed": 0}
+    return costs.Cost(stage, names, (0, 0), (hours, hours), processors, (0, 0), 0, 0, "")
+
+
+def test_a_job_begins_when_as_many_processors_as_it_uses_are_free():
+    jobs = [cost("pretrain", 1, 3.0), cost("coco", 2, 1.0)]
+    jobs[0].names["variant"] = "another"  # so that neither waits for what the other makes
+    assert wall_hours(jobs, 2, "mini", 0) == 4
+    assert wall_hours(jobs, 3, "mini", 0) == 3
+
+
 def test_an_unknown_processor_or_target_is_one_line(project):
     with pytest.raises(PacavitError, match=r"processor 'tpu': params/paper/plan\.yaml has v100, a100, h100"):
         table.plan_for("paper", "main", "tpu")

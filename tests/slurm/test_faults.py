@@ -13,7 +13,7 @@ from small_profile import ON_SLURM, take_profile
 from clones import environment, small_clone, typed
 from pacavit.files import sha256
 from pacavit.training.interruption import BUDGET
-from pages import shorten
+from pages import change, shorten
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,8 @@ def prepared(tmp_path_factory):
     """A clone with the digits prepared, and a training that lasts some ten seconds after its first state."""
     folder = small_clone(tmp_path_factory.mktemp("clone") / "pro ject")
     take_profile(folder)
-    shorten(folder / "params/mini/pretrain.yaml", epochs=60, checkpoint_updates=20)
+    change(folder / "params/mini/data.yaml", "imagenet.archives.train_images", 160)
+    shorten(folder / "params/mini/pretrain.yaml", epochs=10, checkpoint_updates=10)
     typed(folder, "snakemake", "--cores", "2", "data/mini/imagenet")
     return folder
 

@@ -69,6 +69,7 @@ def test_the_checksum_sees_one_bit():
     changed.view(torch.int32)[3] ^= 1
     assert checksum([changed, parameters[1]]) != before
     assert checksum([parameters[0], parameters[1] * 2]) != before
+    assert checksum(parameters[::-1]) != before
 
 
 def test_processes_that_differ_are_named(monkeypatch):

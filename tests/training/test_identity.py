@@ -58,6 +58,11 @@ def test_other_code_is_refused_by_name_unless_accepted(create_job, monkeypatch, 
     check_identity(job)
 
 
+def test_all_code_that_has_a_say_in_the_weights_is_looked_at():
+    parts = {name.partition("/")[0] for name, _ in identity._code_digests()}
+    assert parts == {"data", "evaluation", "models", "openmmlab", "training"}
+
+
 def test_comments_and_docstrings_are_no_code():
     source = 'def f(x):\n    """Double."""\n    return 2 * x\n'
     assert code_digest(source) == code_digest("# More.\ndef f(x):\n\n    return (2 * x)\n")

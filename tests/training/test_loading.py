@@ -56,6 +56,14 @@ def test_an_update_names_the_images_of_all_processes():
     assert batches.names(1) == [f"{stream.index(position)}.jpg" for position in range(4, 8)]
 
 
+def test_a_fault_is_told_with_the_images_of_the_update_at_hand():
+    stream = SampleStream(Images(None, None), seed=0)
+    batches = Batches(stream, RECIPE, 1, 3, lambda index: f"{index}.jpg")
+    batches._taken = 3  # of two micro-batches an update
+    told = str(batches._explained("DataLoader worker is gone."))
+    assert f"at update 2 (images {', '.join(batches.names(2))}, …)" in told
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -9,6 +9,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from pacavit.training.stream import PositionSampler, SampleStream, seed_all, seed_sample, seed_step
 
+#: Positions of two epochs of ten samples.
+EPOCHS = range(10), range(10, 20)
+
 
 class Draws(Dataset):
     """Gives its index and a random number of each generator."""
@@ -35,6 +38,13 @@ def test_each_epoch_is_a_permutation_of_its_own():
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert epochs[0] != [SampleStream(Draws(), seed=1).index(i) for i in range(10)]
+
+
+def test_an_image_is_augmented_otherwise_in_each_epoch():
+    stream = SampleStream(Draws(), seed=3)
+    first, second = ({index: draws for index, *draws in map(stream.__getitem__, epoch)} for epoch in EPOCHS)
+    assert first.keys() == second.keys()
+    assert all(first[index] != second[index] for index in first)
 
 
 def test_neither_workers_nor_where_one_starts_change_a_draw():
