@@ -1,6 +1,6 @@
 """The variants against their peers of timm on a GPU: images/s and memory in bf16, at 224².
 
-Each model is prepared by a process of its own, all at the same time, since compiling takes a minute of a processor.
+Each model is prepared by a process of its own, all at the same time, since compiling takes minutes of a processor.
 They then measure one after the other, in a new order every round, while the others hold weights only.
 """
 
@@ -18,7 +18,16 @@ from multiprocessing.process import BaseProcess
 
 import timm
 import torch
-from cuda_measuring import copy_rate, device, forget, megabytes, product_rate, rehearsal, seconds
+from cuda_measuring import (
+    copy_rate,
+    device,
+    forget,
+    held_megabytes,
+    megabytes,
+    product_rate,
+    rehearsal,
+    seconds,
+)
 from measuring import Figure
 from torch import nn
 from torch.nn import functional as F
@@ -41,7 +50,9 @@ MODELS = (*PEERS, *(peer for peers in PEERS.values() for peer in peers))
 #: Of tiny against Swin-T, by what is done with a batch of 128.
 AIMS = {"inference": 1.4, "training step": 1.3}
 #: Seconds that preparing, with all compilations, may take; what is not ready by then is left out.
-PATIENCE = 150.0
+PATIENCE = 300.0
+#: Seconds after which no further round begins.
+LIMIT = 120.0
 _BATCH = 2 if rehearsal() else 128
 
 
@@ -59,24 +70,30 @@ class Case:
         return f"{self.what}, batch {self.batch}, {'compiled' if self.compiled else 'eager'}"
 
 
-def cases() -> list[list[Case]]:
-    """Return the cases by process: a model's eager ones together, a compiled one alone."""
-    eager = [("inference", _BATCH), ("inference", 1), ("training step", _BATCH)]
-    found = [[Case(model, *each, compiled=False) for each in eager] for model in MODELS]
-    found += [[Case(model, "inference", _BATCH, compiled=True)] for model in MODELS]
-    small = (TINY, *PEERS[TINY])
-    found += [[Case(model, *each, compiled=True)] for model in small for each in eager[1:]]
-    return found
+def eager(rounds: int) -> list[Figure]:
+    """Measure all models as they come, each in a process of its own."""
+    kinds = (("inference", _BATCH), ("inference", 1), ("training step", _BATCH))
+    return _measured([[Case(model, *kind, compiled=False) for kind in kinds] for model in MODELS], rounds)
 
 
-def measure(rounds: int) -> list[Figure]:
-    """Measure all cases in turn, and a large product as what the GPU can do."""
-    workers = _ready(cases())
+def compiled(rounds: int) -> list[Figure]:
+    """Measure tiny and its peers compiled, each case in a process of its own, the ones that take longest first."""
+    models = (TINY, *PEERS[TINY])
+    groups = [[Case(model, "training step", _BATCH, compiled=True)] for model in models]
+    groups += [[Case(model, "inference", _BATCH, compiled=True)] for model in models]
+    groups += [[Case(model, "inference", 1, compiled=True)] for model in (TINY, SWIN)]
+    return _measured(groups, rounds)
+
+
+def _measured(groups: list[list[Case]], rounds: int) -> list[Figure]:
+    """Measure cases in turn, and a large product as what the GPU can do; for :data:`LIMIT` seconds at most."""
+    workers = _ready(groups)
     given = {case: connection for group, connection in workers for case in group}
     times: dict[Case, list[float]] = {case: [] for case in given}
     memory: dict[Case, float] = {}
     products, copies = [], []
-    for _ in range(rounds):
+    until = time.monotonic() + LIMIT
+    while len(products) < rounds and (not products or time.monotonic() < until):
         products.append(product_rate())
         copies.append(copy_rate())
         forget()
@@ -165,20 +182,26 @@ def _fault(connection: Connection, process: BaseProcess, patience: float) -> str
 def _serve(connection: Connection, group: list[Case]) -> None:
     """Prepare cases, send None or what went wrong, and measure each that is asked for until None is."""
     try:
-        calls = {case: _call(case) for case in group}
-        for case, call in calls.items():
+        calls, own = {}, {}
+        for case in group:
+            before = held_megabytes()
+            calls[case] = _call(case)
             if case.compiled:
-                call()
-        forget()
+                calls[case]()
+            forget()
+            own[case] = held_megabytes() - before
     except Exception as error:
         connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         return
     connection.send(None)
     while (case := connection.recv()) is not None:
         forget()
+        before = held_megabytes()
         taken = seconds(calls[case])
-        connection.send((taken, megabytes()))
+        # Without what the process holds for its other cases.
+        connection.send((taken, megabytes() - (before - own[case])))
         forget()
+        own[case] += held_megabytes() - before
 
 
 def _call(case: Case) -> Callable[[], object]:

@@ -14,9 +14,9 @@ from torch.profiler import ProfilerActivity, profile
 
 #: The first that fits a kernel's name is its kind.
 KINDS = {
+    "attention": r"sdpa|flash|fmha|attention",
     "depth-wise convolutions": r"depthwise|conv2d_c1_k1|dgrad2d_c1|wgrad2d_c1|grouped_direct",
     "other convolutions": r"fprop|dgrad|wgrad|implicit|convolve|conv",
-    "attention": r"flash|fmha|attention",
     "matrix products": r"gemm|nvjet|cutlass|splitk|gemv",
     "optimiser": r"multi_tensor|adam",
     "layer norms": r"layer_?norm|gammabeta",

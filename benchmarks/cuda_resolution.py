@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import timm
 import torch
-from cuda_measuring import device, forget, megabytes, rehearsal, seconds
+from cuda_measuring import device, forget, held_megabytes, megabytes, rehearsal, seconds
 from cuda_models import SWIN, TINY, inference
 from measuring import Figure
 
@@ -48,6 +48,6 @@ def _one(name: str, size: int, rounds: int) -> tuple[list[float], float]:
     call = inference(model, images)
     call()
     forget()
-    held = 0.0 if rehearsal() else torch.cuda.memory_allocated() / 1e6
+    held = held_megabytes()
     times = [seconds(call) for _ in range(rounds)]
     return times, megabytes() - held

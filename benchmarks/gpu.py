@@ -3,7 +3,7 @@
     python benchmarks/gpu.py FOLDER [--only tests --only models] [--scale 1.5] [--rehearse]
 
 Each section is a process with a time limit of its own; what fails, or takes too long, is noted and stops nothing else.
-FOLDER gets a log a section, the tests' outcomes (``tests.json``) and ``benchmarks.json``. ``--rehearse`` tries all of
+FOLDER gets a log a section, the tests' outcomes (``tests.jsonl``) and ``benchmarks.json``. ``--rehearse`` tries all of
 it on a processor, at small sizes.
 """
 
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,8 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "benchmarks/suite.py"
+#: A line of JSON a test.
+OUTCOMES = "tests.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Section:
 def sections(folder: Path) -> list[Section]:
     """Return all parts, the quick and needed ones first."""
     together = ["-n", "8", "--dist", "worksteal"] if find_spec("xdist") else []
-    tests = [sys.executable, "-m", "pytest", "tests/gpu", "-v", "-o", "junit_family=xunit1", *together]
+    tests = [sys.executable, "-m", "pytest", "tests/gpu", "-v", *together]
 
     def suite(name: str, rounds: int) -> list[str]:
         options = ["--device", "cuda", "--only", name, "--rounds", str(rounds)]
@@ -46,12 +48,13 @@ def sections(folder: Path) -> list[Section]:
 
     return [
         Section("machine", ["nvidia-smi"], 20),
-        Section("tests", [*tests, "-m", "not slow", f"--junitxml={folder / 'tests.xml'}"], 240),
-        Section("models", suite("models", 5), 300),
+        Section("tests", [*tests, "-m", "not slow"], 300),
         Section("profile", suite("profile", 1), 60),
-        Section("scaling", suite("scaling", 6), 60),
-        Section("updates", suite("updates", 20), 150),
-        Section("compiled", [*tests, "-m", "slow", f"--junitxml={folder / 'compiled.xml'}"], 240),
+        Section("models", suite("models", 5), 240),
+        Section("updates", suite("updates", 20), 180),
+        Section("scaling", suite("scaling", 6), 90),
+        Section("compiled", suite("compiled", 5), 480),
+        Section("compilations", [*tests, "-m", "slow"], 480),
     ]
 
 
@@ -70,14 +73,17 @@ def main(folder: Path, only: tuple[str, ...], scale: float, rehearse: bool) -> N
             outcomes.append((section.name, *_run(section, folder, section.limit * scale, rehearse)))
             name, code, taken = outcomes[-1]
             print(f"{name}: {_told(code)}, {taken:.0f} s", flush=True)
-    tests = [test for name in ("tests", "compiled") for test in _tests(folder / f"{name}.xml")]
-    (folder / "tests.json").write_text(json.dumps(tests, indent=1) + "\n")
-    print(_summary(outcomes, tests, folder / "benchmarks.json"))
+    print(_summary(outcomes, _tests(folder), folder / "benchmarks.json"))
 
 
 def _run(section: Section, folder: Path, limit: float, rehearse: bool) -> tuple[int | None, float]:
     """Run a section; return its exit code, or None if it was ended at its limit, and the seconds it took."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PACAVIT_TRACKING": "off"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PACAVIT_TRACKING": "off",
+        "PACAVIT_TEST_OUTCOMES": str(folder / OUTCOMES),
+    }
     # The tests run beside each other, and so do the models that are compiled.
     environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if rehearse:
@@ -105,26 +111,10 @@ def _told(code: int | None) -> str:
     return "ended at its limit" if code is None else "done" if code == 0 else f"exit code {code}"
 
 
-def _tests(path: Path) -> list[dict]:
-    """Return each test with its outcome, seconds, properties and the last line of what went wrong."""
-    if not path.exists():
-        return []
-    found = []
-    for case in ElementTree.parse(path).iter("testcase"):
-        fault = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
-        outcome = "passed" if fault is None else fault.tag
-        if fault is not None and fault.get("type") == "pytest.xfail":
-            outcome = "expected failure"
-        found.append(
-            {
-                "test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}",
-                "outcome": outcome,
-                "seconds": float(case.get("time", 0)),
-                "properties": {p.get("name"): p.get("value") for p in case.iter("property")},
-                "fault": "" if fault is None else (fault.get("message") or "")[:600],
-            }
-        )
-    return found
+def _tests(folder: Path) -> list[dict]:
+    """Return each test that ended, with its outcome and what it measured."""
+    path = folder / OUTCOMES
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _summary(outcomes: list, tests: list[dict], benchmarks: Path) -> str:
@@ -134,14 +124,12 @@ def _summary(outcomes: list, tests: list[dict], benchmarks: Path) -> str:
         "== sections",
         *(f"{name:10} {taken:5.0f} s  {_told(code)}" for name, code, taken in outcomes),
     ]
-    counts: dict[str, int] = {}
-    for test in tests:
-        counts[test["outcome"]] = counts.get(test["outcome"], 0) + 1
+    counts = Counter(test["outcome"] for test in tests)
     lines += ["== tests", "  ".join(f"{outcome}: {count}" for outcome, count in sorted(counts.items()))]
     lines += [
         f"{test['test']}: {' '.join(test['fault'].split())[:160]}"
         for test in tests
-        if test["outcome"] in ("failure", "error")
+        if test["outcome"] == "failed"
     ]
     if benchmarks.exists():
         lines.append("== against peers")

@@ -44,7 +44,8 @@ SECTIONS = {
 }
 #: On a GPU; each is written with the name of the card, since figures of two cards say nothing of each other.
 CUDA_SECTIONS = {
-    "models": cuda_models.measure,
+    "models": cuda_models.eager,
+    "compiled": cuda_models.compiled,
     "scaling": cuda_resolution.measure,
     "updates": cuda_dense.measure,
     "profile": cuda_profile.measure,

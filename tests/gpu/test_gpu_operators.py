@@ -76,14 +76,14 @@ def test_nms_by_class_keeps_the_same_boxes(device):
 def test_roi_align_and_its_gradient_in_single_precision(device, size, dtype, record_property):
     """Of maps in any precision: what is lost is the rounding of the result, not coordinates."""
     rounded = maps(8)[0].to(dtype)
-    on_cpu = rounded.float().requires_grad_()
-    on_gpu = rounded.to(device).requires_grad_()
+    on_cpu = rounded.float().clone().requires_grad_()
+    on_gpu = rounded.to(device).clone().requires_grad_()
     expected = mmcv.ops.roi_align(on_cpu, regions(64), size, 1 / 4, 0, "avg", True)
     found = mmcv.ops.roi_align(on_gpu, regions(64).to(device), size, 1 / 4, 0, "avg", True)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(3)).to(dtype)
     (expected * weights.float()).sum().backward()
     (found * weights.to(device)).sum().backward()
-    limit = {torch.float32: 1e-5, torch.bfloat16: 4e-3, torch.float16: 5e-4}[dtype]
+    limit = {torch.float32: 1e-4, torch.bfloat16: 4e-3, torch.float16: 5e-4}[dtype]
     errors = relative(found, expected), relative(on_gpu.grad, on_cpu.grad)
     record_property("output and gradient", "{:.2g} {:.2g}".format(*errors))
     assert max(errors) <= limit

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.gpu
 
 #: Updates before the interruption.
 AFTER = 3
-#: Where the order of a sum is free: distance of all weights over their norm, after five or six updates.
-LIMIT = 1e-2
+#: Where the order of a sum is free: how much farther from an undisturbed training than that is from a second one.
+FACTOR, LEAST = 10.0, 1e-3
 #: How torch says that an operator adds in an order of its own.
 LACKING = re.compile(
     r"(.+?) (?:does not have a deterministic implementation|defaults to a non-deterministic)"
@@ -68,8 +68,7 @@ def thrice(create_job, monkeypatch, record_property):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"], indirect=True)
 @pytest.mark.parametrize("name", TRAININGS)
 def test_an_interrupted_training_ends_near_an_undisturbed_one(thrice, name, precision):
-    first, _, resumed = thrice(name, precision, "off")
-    assert relative(resumed.weights, first.weights) <= LIMIT
+    assert_near(*thrice(name, precision, "off"))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"], indirect=True)
@@ -85,11 +84,16 @@ def test_in_one_order_an_interrupted_training_ends_with_the_same_bytes(
         if found is None:
             raise
         record_property("strict: stopped by", found[1])
-        first, _, resumed = thrice(name, precision, "warned")
-        assert relative(resumed.weights, first.weights) <= LIMIT
+        assert_near(*thrice(name, precision, "warned"))
     else:
         assert second.hashes == first.hashes
         assert resumed.hashes == first.hashes
+
+
+def assert_near(first: Trained, second: Trained, resumed: Trained) -> None:
+    """See to it that an interruption moves the weights no farther than a second training does, by their size."""
+    usual = relative(second.weights, first.weights)
+    assert relative(resumed.weights, first.weights) <= FACTOR * usual + LEAST
 
 
 def _compared(one: Trained, other: Trained) -> str:
