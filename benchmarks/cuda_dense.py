@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 
 from pacavit import params, stages
 
+if rehearsal():
+    dense.SCALE, dense.VARIANT = "mini", "test_pacavit"
 #: Of updates, before those that count: a GPU chooses its kernels in the first ones.
 _WARM = 1 if rehearsal() else 5
 
@@ -34,7 +36,7 @@ def measure(rounds: int) -> list[Figure]:
             )
             forget()
         parts = dense.pretrained(updates, device())
-        figures += _left_alone("pretraining", parts, params.load("paper").pretrain.recipe.micro_batch)
+        figures += _left_alone("pretraining", parts, params.load(dense.SCALE).pretrain.recipe.micro_batch)
     return figures
 
 

@@ -29,7 +29,8 @@ from pacavit.training.interruption import Interruption
 from pacavit.training.loading import Batches
 from pacavit.training.progress import Progress
 
-VARIANT = "pacavit_tiny_p2cconv_100_0"
+#: Whose parameters are taken, and of which variant.
+SCALE, VARIANT = "paper", "pacavit_tiny_p2cconv_100_0"
 CPU = torch.device("cpu")
 #: Methods of a model whose time is shown; what they call is in theirs.
 PARTS = {
@@ -186,7 +187,7 @@ def _small(page: str, device: torch.device) -> params.Params:
 
     On a processor it is one that a processor can take, and one process loads it.
     """
-    given = params.load("paper")
+    given = params.load(SCALE)
     whole = getattr(given, page)
     batch, workers = (8 if page == "pretrain" else 2), 1
     if device.type == "cuda":

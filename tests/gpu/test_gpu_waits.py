@@ -66,7 +66,9 @@ def count_waits(monkeypatch):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="each micro-batch reads its loss, and the guard looks at each update's"
+    raises=AssertionError,
+    strict=True,
+    reason="each micro-batch reads its loss, and the guard looks at each update's",
 )
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_loop_itself_does_not_wait(create_job, count_waits, record_property, name):
