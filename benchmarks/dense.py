@@ -1,4 +1,4 @@
-"""A step of Mask R-CNN and of the PaCa head by its parts, and how long each task's training waits for data."""
+"""A step of Mask R-CNN and of a segmentation head by its parts, and how long each task's training waits for data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from pacavit.training.interruption import Interruption
 from pacavit.training.loading import Batches
 from pacavit.training.progress import Progress
 
-VARIANT = "pacavit_tiny_p2cconv_100_0"
+#: Whose parameters are taken, and of which variant.
+SCALE, VARIANT = "paper", "pacavit_tiny_p2cconv_100_0"
+CPU = torch.device("cpu")
 #: Methods of a model whose time is shown; what they call is in theirs.
 PARTS = {
     "coco": {
@@ -40,13 +42,20 @@ PARTS = {
     },
     "ade20k": {"backbone": "backbone.forward", "head and its losses": "decode_head.loss"},
 }
-_WARM = 2
+#: What the task's model has besides, by head.
+HEADS = {"paca": {}, "upernet": {"auxiliary head and its loss": "auxiliary_head.loss"}}
+WARM = 2
 
 
 class Parts:
-    """Seconds by part of the updates of one training, a list of them by name."""
+    """Seconds by part of the updates of one training, a list of them by name.
 
-    def __init__(self) -> None:
+    Args:
+        wait: called before the clock is read, for a device that works while the program goes on.
+    """
+
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        self._wait = wait
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._current: dict[str, float] = defaultdict(float)
         self._start = time.perf_counter()
@@ -56,10 +65,12 @@ class Parts:
 
         @functools.wraps(function)
         def call(*args: object, **kwargs: object) -> object:
+            self._wait()
             start = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
+                self._wait()
                 self._current[name] += time.perf_counter() - start
 
         return call
@@ -78,7 +89,7 @@ class Parts:
     def share(self, name: str) -> list[float]:
         """Return the part's share of each update in percent, without the first ones."""
         pairs = zip(self.seconds[name], self.seconds["update"], strict=True)
-        return [100 * value / total for value, total in pairs][_WARM:]
+        return [100 * value / total for value, total in pairs][WARM:]
 
 
 def measure(rounds: int) -> list[Figure]:
@@ -88,15 +99,15 @@ def measure(rounds: int) -> list[Figure]:
         weights = Path("pretrained.safetensors")
         save_file(timm.create_model(VARIANT).state_dict(), weights)
         for task in PARTS:
-            parts = _finetuned(task, weights, rounds + _WARM)
-            figures.append(Figure(f"{task}, update of two images", parts.seconds["update"][_WARM:], "s"))
+            parts = finetuned(task, "paca", weights, rounds + WARM)
+            figures.append(Figure(f"{task}, update of two images", parts.seconds["update"][WARM:], "s"))
             figures += [
                 Figure(f"{task}, {name}", parts.share(name), "%")
                 for name in parts.seconds
                 if name not in ("update", "waiting for data")
             ]
             figures.append(_waiting(task, parts))
-        figures.append(_waiting("imagenet", _pretrained(rounds + _WARM)))
+        figures.append(_waiting("imagenet", pretrained(rounds + WARM)))
     return figures
 
 
@@ -104,22 +115,47 @@ def _waiting(task: str, parts: Parts) -> Figure:
     return Figure(f"{task}, waiting for data", parts.share("waiting for data"), "%")
 
 
-def _finetuned(task: str, weights: Path, updates: int) -> Parts:
-    """Fine-tune one task and return the time of its parts."""
-    names = {"variant": VARIANT, "seed": 0} | ({"head": "paca"} if task == "ade20k" else {})
-    job = create_job(task, Run(Path("work", task)), _small(task), names, {"pretrained": weights})
-    described = coco.describe(job) if task == "coco" else ade20k.describe(job, "BN")
+def finetuned(
+    task: str,
+    head: str,
+    weights: Path,
+    updates: int,
+    device: torch.device = CPU,
+    wait: Callable[[], None] | None = None,
+) -> Parts:
+    """Fine-tune one task and return the time of its parts.
+
+    Args:
+        task: of :data:`PARTS`.
+        head: of :data:`HEADS`, for segmentation.
+        weights: of the backbone.
+        updates: how many.
+        device: to train on.
+        wait: of :class:`Parts`; without it only updates and their waits are timed on a GPU.
+    """
+    segments = task == "ade20k"
+    names = {"variant": VARIANT, "seed": 0} | ({"head": head} if segments else {})
+    # A run of each kind begins anew.
+    run = Run(Path("work", f"{task}-{head}-{'parts' if wait else 'whole'}"))
+    job = create_job(task, run, _small(task, device), names, {"pretrained": weights})
+    described = ade20k.describe(job, "BN") if segments else coco.describe(job)
     described = dataclasses.replace(
         described, updates=updates, validate_updates=updates, validate=lambda model: {}
     )
-    with _watched() as parts:
-        _train(job, described, PARTS[task], parts)
+    watched = PARTS[task] | (HEADS[head] if segments else {})
+    with _watched(wait) as parts:
+        _train(job, described, watched if wait or device == CPU else {}, parts, device)
     return parts
 
 
-def _train(job: stages.Job, task: FineTuning, names: dict[str, str], parts: Parts) -> None:
+def _train(
+    job: stages.Job, task: FineTuning, names: dict[str, str], parts: Parts, device: torch.device
+) -> None:
     with scoped(task.scope), contextlib.redirect_stdout(io.StringIO()):
-        runner = create_runner(job, task, torch.device("cpu"))
+        runner = create_runner(job, task, device)
+        if not names:
+            runner.train()
+            return
         for name, path in {"images": "data_preprocessor.forward", **names}.items():
             _time(runner.model, path, name, parts)
         # The runner builds its optimiser as it starts.
@@ -134,31 +170,36 @@ def _time(owner: object, path: str, name: str, parts: Parts) -> None:
     setattr(owner, method, parts.timed(name, getattr(owner, method)))
 
 
-def _pretrained(updates: int) -> Parts:
+def pretrained(updates: int, device: torch.device = CPU) -> Parts:
     """Pretrain for some updates and return how long they waited."""
     job = create_job(
-        "pretrain", Run(Path("work", "pretrain")), _small("pretrain"), {"variant": VARIANT, "seed": 0}
+        "pretrain", Run(Path("work", "pretrain")), _small("pretrain", device), {"variant": VARIANT, "seed": 0}
     )
     with _watched() as parts, contextlib.redirect_stdout(io.StringIO()):
-        training = pretrain.Training(job, torch.device("cpu"))
+        training = pretrain.Training(job, device)
         training.total = updates
         training.run(Interruption())
     return parts
 
 
-def _small(page: str) -> params.Params:
-    """Return the paper's parameters with batches that a processor can take, and one process that loads them."""
-    given = params.load("paper")
-    batch = 8 if page == "pretrain" else 2
+def _small(page: str, device: torch.device) -> params.Params:
+    """Return the paper's parameters with updates of one batch.
+
+    On a processor it is one that a processor can take, and one process loads it.
+    """
+    given = params.load(SCALE)
     whole = getattr(given, page)
-    recipe = whole.recipe.model_copy(update={"global_batch": batch, "micro_batch": batch, "workers": 1})
+    batch, workers = (8 if page == "pretrain" else 2), 1
+    if device.type == "cuda":
+        batch, workers = whole.recipe.micro_batch, whole.recipe.workers
+    recipe = whole.recipe.model_copy(update={"global_batch": batch, "micro_batch": batch, "workers": workers})
     return params.Params(**{**vars(given), page: whole.model_copy(update={"recipe": recipe})})
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[Parts]:
+def _watched(wait: Callable[[], None] | None = None) -> Iterator[Parts]:
     """Take the time that updates wait for their batches, and note where each ends."""
-    parts = Parts()
+    parts = Parts(wait or (lambda: None))
 
     def update(self: Progress, **shown: float) -> None:
         parts.end_update()

@@ -1,6 +1,7 @@
 """All benchmarks of speed in one run, and the table of them.
 
-    python benchmarks/suite.py [--only eager] [--rounds 7] [--json reports/benchmarks.json] [--guard 0.7]
+    python benchmarks/suite.py [--device cuda] [--only eager] [--rounds 7] [--json reports/benchmarks.json]
+        [--guard 0.7]
 
 With `--guard` it exits with 1 if a median is worse than its aim by more than that factor.
 """
@@ -15,6 +16,11 @@ from pathlib import Path
 
 import attention
 import click
+import cuda_dense
+import cuda_measuring
+import cuda_models
+import cuda_profile
+import cuda_resolution
 import dense
 import learning
 import loading
@@ -36,27 +42,39 @@ SECTIONS = {
     "pipeline": pipeline.measure,
     "learning": learning.measure,
 }
+#: On a GPU; each is written with the name of the card, since figures of two cards say nothing of each other.
+CUDA_SECTIONS = {
+    "models": cuda_models.eager,
+    "compiled": cuda_models.compiled,
+    "scaling": cuda_resolution.measure,
+    "updates": cuda_dense.measure,
+    "profile": cuda_profile.measure,
+}
 
 
 @click.command()
-@click.option(
-    "--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Leave the other sections out."
-)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--only", multiple=True, metavar="SECTION", help="Leave the device's other sections out.")
 @click.option("--rounds", default=7, show_default=True, help="Of each comparison.")
 @click.option("--json", "target", default="reports/benchmarks.json", show_default=True, type=Path)
 @click.option("--guard", type=click.FloatRange(0, 1), help="Fail below this share of an aim.")
-def main(only: tuple[str, ...], rounds: int, target: Path, guard: float | None) -> None:
+def main(device: str, only: tuple[str, ...], rounds: int, target: Path, guard: float | None) -> None:
     """Measure, write the figures, and print their tables."""
+    sections = SECTIONS if device == "cpu" else CUDA_SECTIONS
+    if unknown := set(only) - set(sections):
+        raise click.BadParameter(
+            f"{', '.join(unknown)}: choose from {', '.join(sections)}", param_hint="--only"
+        )
     lost = []
-    found = json.loads(target.read_text()) if only and target.exists() else {"sections": {}}
-    found["machine"] = {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-    }
-    for name in only or SECTIONS:
-        figures = SECTIONS[name](rounds)
-        found["sections"][name] = [
+    found = json.loads(target.read_text()) if target.exists() else {"sections": {}}
+    if device == "cpu":
+        found["machine"] = _machine()
+    else:
+        found.setdefault("gpus", {})[cuda_measuring.card()] = {**_machine(), "cuda": torch.version.cuda}
+    for name in only or sections:
+        figures = sections[name](rounds)
+        title = name if device == "cpu" else f"{name} on {cuda_measuring.card()}"
+        found["sections"][title] = [
             {**vars(figure), "median": figure.median, "holds": figure.holds} for figure in figures
         ]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +83,14 @@ def main(only: tuple[str, ...], rounds: int, target: Path, guard: float | None) 
         lost += [figure.name for figure in figures if guard is not None and figure.is_lost(guard)]
     if lost:
         sys.exit(f"worse than {guard:g} of the aim: {'; '.join(lost)}")
+
+
+def _machine() -> dict[str, str | int | None]:
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
 
 
 def _table(figures: list[Figure]) -> str:
