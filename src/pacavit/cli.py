@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -393,8 +392,6 @@ def export(file: Path, variant: str, target: Path, ema: bool, image_size: int | 
 
 def main() -> None:
     """Run the command line; a :class:`PacavitError` is one line on stderr, and its exit code."""
-    # OpenMP's threads would spin while they wait for one another, on cores that other jobs have work for.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(standalone_mode=True)
     except PacavitError as error:
