@@ -31,29 +31,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-run: install, then the whole paper in miniature.   make test: install, then the tests.
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
-
-.DEFAULT_GOAL := help
-.PHONY: help install run test test-quick lint benchmark format audit lock clean
-
-help:  ## Show what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
-
-install: $(VENV)/.installed  ## Install everything into .venv/, with the versions and hashes of requirements.lock
-
-# Torch's wheels are large: a second run finds the stamp and does nothing.
-$(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "$(PYTHON) is `$(PYTHON) -V 2>&1`; the workflow needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
-
 run: install  ## Run the whole paper in miniature, or what is out of date of it
 	$(BIN)/snakemake --cores all
 
