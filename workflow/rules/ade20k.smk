@@ -8,6 +8,7 @@ rule ade20k:
         **PIPELINE.outputs("ade20k"),
     log:
         PIPELINE.log("ade20k"),
+    priority: 1  # before what only evaluates and draws, which the end waits for less
     conda:
         "../envs/pacavit.yaml"
     threads: 1

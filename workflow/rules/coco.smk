@@ -8,6 +8,7 @@ rule coco:
         **PIPELINE.outputs("coco"),
     log:
         PIPELINE.log("coco"),
+    priority: 1  # before what only evaluates and draws, which the end waits for less
     conda:
         "../envs/pacavit.yaml"
     threads: 1

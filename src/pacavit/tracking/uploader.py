@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from pacavit.files import write_json
 from pacavit.redaction import redacted_output
-from pacavit.tracking import INFO, queue
+from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, queue
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 20.0
 _ROUND_SECONDS = 2.0
 #: Between two samples of the machine's load; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL makes it longer for long jobs.
-_SYSTEM_SECONDS = 3
+_SYSTEM_SECONDS = 10
 
 # One connection writes to a local database at a time; a server is asked for all jobs at once.
 _database = threading.Lock()
@@ -66,7 +66,7 @@ def follow(work: Path, process: int) -> None:
         work: the job's work folder.
         process: of the job, on this machine.
     """
-    client = monitor = None
+    client = monitor = uploaded = None
     while True:
         info = json.loads((work / INFO).read_text())
         if info["process"] != process:
@@ -75,16 +75,25 @@ def follow(work: Path, process: int) -> None:
         if running and not _alive(process):
             write_json(work / INFO, {**info, "status": "KILLED", "error": None, "end": time.time()})
             continue
-        try:
-            client, monitor = _round(client, monitor, work, running)
-        except Exception as error:
-            # Whatever MLflow raises, the files stay, and the next round or `pacavit sync` tries again.
-            _log(work, error)
+        found = _contents(work)
+        if found != uploaded:
+            try:
+                client, monitor = _round(client, monitor, work, running)
+                uploaded = found
+            except Exception as error:
+                # Whatever MLflow raises, the files stay, and the next round or `pacavit sync` tries again.
+                _log(work, error)
         if not running:
             break
         _sleep_while_running(work, process)
     if monitor is not None:
         monitor.finish()
+
+
+def _contents(work: Path) -> dict[str, tuple[int, int]]:
+    """Return what changes when a job has something new to upload."""
+    paths = [work / name for name in (INFO, METRICS, ARTIFACTS, MODEL)]
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists()}
 
 
 def _round(client: MlflowClient | None, monitor: Any, work: Path, running: bool) -> tuple[MlflowClient, Any]:
