@@ -25,6 +25,7 @@ DETECTOR = DetectorParams(
     test_proposals=256,
     rpn_samples=32,
     roi_samples=32,
+    detections=100,
 )
 
 
