@@ -23,7 +23,7 @@ from pacavit import params, paths, stages, summary
 from pacavit.tracking import INFO
 
 #: Seconds of a job in the miniature, by which the first run guesses; their ratios alone count.
-_MINIATURE = {**dict.fromkeys(stages.STAGES, 20), "pretrain": 340, "coco": 690, "ade20k": 550, "clusters": 40}
+_MINIATURE = {**dict.fromkeys(stages.STAGES, 25), "pretrain": 255, "coco": 260, "ade20k": 370, "clusters": 45}
 #: No guess before this share of the work is done.
 _ENOUGH = 0.05
 #: How many lines of a failed job's log are shown: of one that ran here all of it has been printed already.

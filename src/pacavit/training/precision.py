@@ -1,4 +1,4 @@
-"""What depends on the device: mixed precision where it has it, and the optimiser's kernel."""
+"""Mixed precision where the device has it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,3 @@ def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | N
             f"precision: fp16 needs a GPU, and this is {device.type}; choose auto, bf16 or fp32"
         )
     return _TYPES.get(precision)
-
-
-def fused_adamw(device: torch.device) -> bool | None:
-    """Return torch's ``fused`` for AdamW: one kernel on the CPU, where small models gain, torch's own choice elsewhere.
-
-    The kernel rounds otherwise than torch's single operations, and the same at every call.
-    """
-    return True if device.type == "cpu" else None

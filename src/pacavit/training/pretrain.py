@@ -28,7 +28,7 @@ from pacavit.training.identity import check_identity
 from pacavit.training.interruption import Interruption, interrupted
 from pacavit.training.loading import Batches
 from pacavit.training.outputs import write_outputs
-from pacavit.training.precision import autocast_type, fused_adamw
+from pacavit.training.precision import autocast_type
 from pacavit.training.progress import Progress, report
 from pacavit.training.stream import SampleStream, seed_all, seed_step
 
@@ -99,7 +99,6 @@ def create_optimizer(recipe: PretrainRecipe, model: torch.nn.Module) -> torch.op
         weight_decay=recipe.weight_decay,
         betas=tuple(recipe.betas),
         eps=recipe.eps,
-        fused=fused_adamw(next(model.parameters()).device),
     )
 
 
