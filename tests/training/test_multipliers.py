@@ -44,6 +44,36 @@ def test_parameters_of_like_options_are_updated_together():
     assert len(found) == len(set(found)) == 3  # the backbone with and without decay, and what learns faster
 
 
+def test_merged_groups_give_the_same_weights_bit_by_bit(stepped):
+    merged, single = stepped("GroupedOptimWrapperConstructor"), stepped("DefaultOptimWrapperConstructor")
+    assert all(torch.equal(a, b) for a, b in zip(merged, single, strict=True))
+
+
+@pytest.fixture
+def stepped():
+    """A function that returns the weights of a small model after three updates with a constructor's groups."""
+    recipe = params.load("paper").ade20k.recipe
+    keys = {"norm": {"decay_mult": 0.0}, "head": {"lr_mult": 10.0}}
+
+    def step(constructor):
+        torch.manual_seed(0)
+        parts = {"body": torch.nn.Linear(4, 4), "norm": torch.nn.LayerNorm(4), "head": torch.nn.Linear(4, 2)}
+        model = torch.nn.Sequential()
+        for name, part in parts.items():
+            model.add_module(name, part)
+        config = runner._optim_wrapper(
+            SimpleNamespace(recipe=recipe, custom_keys=keys), torch.device("cpu"), 1
+        )
+        optimizer = build_optim_wrapper(model, {**config, "constructor": constructor}).optimizer
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(5, 4)).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    return step
+
+
 def segmentor(pages, variant, head):
     job = SimpleNamespace(params=pages, names={"variant": variant, "head": head})
     with torch.device("meta"):
