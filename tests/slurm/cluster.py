@@ -24,8 +24,8 @@ SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-# How long a lost node's job waits before it begins again.
-AuthInfo=socket={folder}/munge.socket,cred_expire=15
+# How long a lost node's job waits before it begins again: longer than KillWait, in which its processes end.
+AuthInfo=socket={folder}/munge.socket,cred_expire=60
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
