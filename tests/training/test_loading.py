@@ -131,6 +131,30 @@ def test_loading_processes_end_with_a_training_that_is_killed():
     assert not alive
 
 
+LATE = """
+import multiprocessing, os, time
+from pathlib import Path
+from pacavit.training.interruption import follow_the_training
+def start(parent):
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    follow_the_training(0)
+    Path("alive").touch()
+multiprocessing.Process(target=start, args=(os.getpid(),)).start()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux alone ends processes with their parent: run them there"
+)
+def test_a_loading_process_that_starts_after_its_training_was_killed_ends(tmp_path):
+    # The pipe ends when the loading process has ended too.
+    killed = subprocess.run([sys.executable, "-c", LATE], capture_output=True, cwd=tmp_path, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "alive").exists()
+
+
 @pytest.mark.parametrize("value", ["0", "-3", "long"])
 def test_a_wrong_patience_is_told(monkeypatch, value):
     monkeypatch.setenv(PATIENCE, value)

@@ -69,7 +69,8 @@ def launch(arguments: Sequence[str]) -> int | None:
         PacavitError: :data:`PROCESSES` is not a positive number, or Slurm is set up otherwise than expected.
     """
     if "RANK" in os.environ:
-        _end_with_the_launcher()
+        if _LAUNCHER in os.environ:
+            end_with_the_parent(int(os.environ[_LAUNCHER]))
         return None
     slurm.start_on_every_node(arguments)
     node = slurm.this_node()
@@ -226,19 +227,15 @@ def _processes() -> int:
     return int(asked)
 
 
-def end_with_the_parent() -> None:
-    """Let the kernel kill this process when the one that started it ends; Linux alone can."""
+def end_with_the_parent(parent: int) -> None:
+    """Let the kernel kill this process when the one that started it ends, which Linux alone can.
+
+    Args:
+        parent: process ID of the one that started this one. If it has ended already, so does this one.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _end_with_the_launcher() -> None:
-    """End this process with its launcher, at once if that has ended already."""
-    launcher = os.environ.get(_LAUNCHER)
-    if launcher is None:
-        return
-    end_with_the_parent()
-    if os.getppid() != int(launcher):
+    if os.getppid() != parent:
         sys.exit("the process that started this one has ended")
 
 

@@ -6,6 +6,7 @@ training stop after the same update, whichever of them was asked.
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import sys
 import time
@@ -81,7 +82,7 @@ def follow_the_training(worker: int) -> None:
 
     Torch's own watch would let it end too, but not before its last batch is handed over, which nobody takes.
     """
-    end_with_the_parent()
+    end_with_the_parent(multiprocessing.parent_process().pid)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
