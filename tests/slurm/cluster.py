@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 
 #: Where every program of Slurm looks by itself; Snakemake's executor drops the variable that says otherwise.
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
@@ -17,7 +18,13 @@ NODES = ("n1", "n2")
 _PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "squeue")
 _SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 
-_SLURM_CONF = """
+#: Held by the test session that wrote the configuration, and let go by the kernel if that is killed.
+_LOCK = Path("/run/lock/pacavit-test-slurm.lock")
+_MARK = "# Of a test session of PaCa-ViT"
+
+_SLURM_CONF = (
+    _MARK
+    + """
 ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
@@ -48,6 +55,7 @@ NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemor
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=16000
 PartitionName=cpu Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
+)
 
 
 def why_not() -> str | None:
@@ -57,7 +65,7 @@ def why_not() -> str | None:
         return f"no {', '.join(missing)}: apt-get install slurm-wlm munge"
     if os.geteuid() != 0:
         return "Slurm's daemons need root: run `make test` as root"
-    if CONFIGURATION.exists():
+    if CONFIGURATION.exists() and not CONFIGURATION.read_text().startswith(_MARK):
         return f"{CONFIGURATION} exists: this machine belongs to a cluster, run `make test` on another"
     return None
 
@@ -113,6 +121,8 @@ class Cluster:
             (self._folder / f"spool-{node}").mkdir()
         ports = dict(zip(("controller", *NODES), _free_ports(3), strict=True))
         CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
+        # Another session's Slurm ends with its last test; a configuration that nobody holds was left by a killed one.
+        stack.enter_context(FileLock(_LOCK))
         stack.callback(CONFIGURATION.unlink, missing_ok=True)
         CONFIGURATION.write_text(
             _SLURM_CONF.format(name=self._name, host=socket.gethostname(), folder=self._folder, **ports)
