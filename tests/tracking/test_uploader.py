@@ -115,6 +115,15 @@ def test_an_entry_is_gone_once_its_work_folder_is(work, monkeypatch):
     assert queue.entries(folder) == {}
 
 
+def test_an_entry_that_is_being_written_is_none_yet(work):
+    """As the file is called before it takes its final name: read now, it would be followed twice."""
+    folder = Path("work/uploads/here")
+    folder.mkdir(parents=True)
+    for name in (".entry.json.x1y2.json", "entry.json"):
+        (folder / name).write_text(json.dumps({"work": "work/pretrain/v", "process": 1}))
+    assert [path.name for path in queue.entries(folder)] == ["entry.json"]
+
+
 @pytest.mark.slow
 def test_a_second_one_leaves_the_queue_to_the_first(work):
     folder = Path("work/uploads/here")

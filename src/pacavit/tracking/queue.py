@@ -94,7 +94,7 @@ def completed(work: Path) -> float | None:
 def entries(folder: Path) -> dict[Path, dict[str, Any]]:
     """Return what a queue holds, by the entries' files."""
     found = {}
-    for path in folder.glob("*.json"):
+    for path in folder.glob("[!.]*.json"):  # one that is being written has a name with a dot
         # Another process may have removed it since.
         with suppress(FileNotFoundError, ValueError):
             found[path] = json.loads(path.read_text())

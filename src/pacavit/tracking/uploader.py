@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,23 +151,26 @@ def main(folder: Path) -> None:
     A job adds its entry and then tries the lock, and this process looks for entries after it has let go of the lock:
     so one that comes at the last moment is seen by one of the two.
     """
-    try:
-        # One that is about to end lets go of it within this time.
-        with queue.lock(folder).acquire(timeout=5):
-            os.nice(10)  # Where processors are short, the jobs come first.
-            from pacavit.tracking import replay
-
-            replay.set_address()
-            # MLflow prints the server's address with the password that it may hold.
-            with redacted_output():
-                serve(folder)
-    except Timeout:
-        return
-    if queue.entries(folder):
-        main(folder)
+    os.nice(10)  # Where processors are short, the jobs come first.
+    # One that is about to end lets go of the lock within the timeout.
+    with suppress(Timeout):
+        while True:
+            with queue.lock(folder).acquire(timeout=5):
+                _serve_mlflow(folder)
+            if not queue.entries(folder):
+                break
     sys.stdout.flush()
     # Taking MLflow's modules down takes a part of a second.
     os._exit(0)
+
+
+def _serve_mlflow(folder: Path) -> None:
+    from pacavit.tracking import replay
+
+    replay.set_address()
+    # MLflow prints the server's address with the password that it may hold.
+    with redacted_output():
+        serve(folder)
 
 
 if __name__ == "__main__":
