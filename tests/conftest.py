@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from clones import numbers, small_clone, typed
+from pages import SHORT
 
 # Small tensors gain nothing from several threads, and tests beside each other lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -141,7 +142,7 @@ def create_job(miniature, project):
         others = {"evaluate_imagenet": "pretrain", "clusters": "ade20k"}
         page = others.get(stage, stage.removeprefix("evaluate_"))
         whole = getattr(given, page)
-        recipe = whole.recipe.model_copy(update={**_SHORT[page], **changed})
+        recipe = whole.recipe.model_copy(update={**SHORT[page], **changed})
         pages = {**vars(given), page: whole.model_copy(update={"recipe": recipe})}
         names = {"variant": "test_pacavit", "seed": 0} | ({"head": head} if head else {})
         spec = stages.STAGES[stage]
@@ -158,19 +159,3 @@ def create_job(miniature, project):
         )
 
     return create
-
-
-_BATCH = {"global_batch": 4, "micro_batch": 2, "warmup_updates": 2, "log_updates": 2, "checkpoint_updates": 2}
-_SHORT = {
-    "pretrain": {
-        "image_size": 32,
-        "epochs": 2,
-        "warmup_epochs": 1,
-        "validate_epochs": 1,
-        "global_batch": 8,
-        "micro_batch": 4,
-        "checkpoint_updates": 2,
-    },
-    "coco": {**_BATCH, "epochs": 1, "drop_epochs": [], "validate_epochs": 1},
-    "ade20k": {**_BATCH, "updates": 5, "validate_updates": 5},
-}

@@ -6,6 +6,22 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+_BATCH = {"global_batch": 4, "micro_batch": 2, "warmup_updates": 2, "log_updates": 2, "checkpoint_updates": 2}
+#: Recipes of a few updates, by page.
+SHORT = {
+    "pretrain": {
+        "image_size": 32,
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "validate_epochs": 1,
+        "global_batch": 8,
+        "micro_batch": 4,
+        "checkpoint_updates": 2,
+    },
+    "coco": {**_BATCH, "epochs": 1, "drop_epochs": [], "validate_epochs": 1},
+    "ade20k": {**_BATCH, "updates": 5, "validate_updates": 5},
+}
+
 
 def change(page: Path, place: str, value: object) -> None:
     """Set a value of a page, or what a function makes of it, at a place such as ``recipe.lr``; comments stay."""

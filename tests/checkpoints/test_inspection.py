@@ -15,27 +15,14 @@ from pacavit.cli import cli
 from pacavit.errors import PacavitError
 from pacavit.models import PaCaViT, variant_config, variant_names
 from pacavit.openmmlab import models
-from pacavit.params.ade20k import PacaHeadParams, UperNetParams
-from pacavit.params.coco import DetectorParams
+from small_models import SMALL_DETECTOR, SMALL_PACA, SMALL_UPERNET
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PUBLISHED = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
 PUBLISHED_HEAD = json.loads((GOLDEN / "pacaseghead_small_shapes.json").read_text())
 
 SMALL = "pacavit_small_p2cconv_100_0"
-DETECTOR = DetectorParams(
-    channels=32,
-    anchor_scale=4.0,
-    fc_channels=64,
-    mask_convs=2,
-    train_proposals=1,
-    test_proposals=1,
-    detections=1,
-    rpn_samples=1,
-    roi_samples=1,
-)
-PACA = PacaHeadParams(channels=16, cluster_loss_weight=0.4, lr_multiplier=1.0, multiplied="meant")
-UPERNET = UperNetParams(channels=16, auxiliary_channels=8)
+DETECTOR = SMALL_DETECTOR.model_copy(update={"mask_convs": 2})
 
 
 def meta(shapes):
@@ -49,9 +36,9 @@ def dense(kind, variant, clusters=None):
         if kind == "coco":
             return models.build(models.mask_rcnn(encoder, 10, DETECTOR), "mmdet").state_dict()
         if kind == "paca":
-            config = models.paca_segmentor(encoder, 6, PACA, 64, "BN")
+            config = models.paca_segmentor(encoder, 6, SMALL_PACA, 64, "BN")
         else:
-            config = models.upernet(encoder, 6, UPERNET, 64, "BN")
+            config = models.upernet(encoder, 6, SMALL_UPERNET, 64, "BN")
         return models.build(config, "mmseg").state_dict()
 
 

@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 
 from pacavit.openmmlab import models
 from pacavit.params.ade20k import PacaHeadParams, UperNetParams
-from pacavit.params.coco import DetectorParams
+from small_models import SMALL_DETECTOR
 
 pytestmark = pytest.mark.gpu
 
@@ -16,16 +16,8 @@ CPU = torch.device("cpu")
 VARIANT = "test_pacavit"
 HEIGHT, WIDTH = 800, 1333
 STRIDES = (4, 8, 16, 32)
-DETECTOR = DetectorParams(
-    channels=32,
-    anchor_scale=8.0,
-    fc_channels=64,
-    mask_convs=1,
-    train_proposals=256,
-    test_proposals=256,
-    rpn_samples=32,
-    roi_samples=32,
-    detections=100,
+DETECTOR = SMALL_DETECTOR.model_copy(
+    update={"anchor_scale": 8.0, "train_proposals": 256, "test_proposals": 256}
 )
 
 

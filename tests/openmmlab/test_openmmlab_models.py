@@ -16,8 +16,9 @@ from mmseg.structures import SegDataSample
 from torchvision.ops import box_iou
 
 from pacavit.openmmlab import models
-from pacavit.params.ade20k import PacaHeadParams, UperNetParams
+from pacavit.params.ade20k import UperNetParams
 from pacavit.params.coco import DetectorParams
+from small_models import SMALL_DETECTOR, SMALL_PACA, SMALL_UPERNET
 
 VARIANT = "test_pacavit"
 DETECTOR = DetectorParams(
@@ -32,20 +33,6 @@ DETECTOR = DetectorParams(
     roi_samples=512,
 )
 UPERNET = UperNetParams(channels=512, auxiliary_channels=256)
-
-SMALL_DETECTOR = DetectorParams(
-    channels=32,
-    anchor_scale=4.0,
-    fc_channels=64,
-    mask_convs=1,
-    train_proposals=64,
-    test_proposals=64,
-    detections=100,
-    rpn_samples=32,
-    roi_samples=32,
-)
-SMALL_PACA = PacaHeadParams(channels=16, cluster_loss_weight=0.4, lr_multiplier=1.0, multiplied="meant")
-SMALL_UPERNET = UperNetParams(channels=16, auxiliary_channels=8)
 
 
 def detector():

@@ -118,7 +118,7 @@ def test_an_alias_may_spare_words(project):
 
 
 def test_a_page_that_is_nested_without_end_is_refused(project):
-    paths.path(paths.PARAMS, scale="mini", page="targets").write_text("[" * 500)
+    paths.path(paths.PARAMS, scale="mini", page="targets").write_text("[" * 2000)
     with pytest.raises(PacavitError, match=r"targets\.yaml: not valid YAML"):
         params.load("mini")
 

@@ -62,7 +62,7 @@ def training(folder, *options):
         process.wait(60)
 
 
-def wait_for(found, process, seconds=600):
+def wait_for(found, process, seconds=200):
     until = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, "ended too early"
@@ -75,7 +75,7 @@ def test_a_cancelled_training_saves_its_state_and_a_retry_ends_with_the_same_byt
 ):
     with training(clone) as (process, job):
         run("scancel", job)
-        code = process.wait(900)
+        code = process.wait(300)
     printed = (clone / "printed").read_text()
     assert code == 0, printed
     assert "pretrain: ended by SIGTERM after update" in printed
@@ -90,7 +90,7 @@ def test_a_training_whose_node_is_lost_moves_to_the_other_and_ends_with_the_same
     with training(clone) as (process, job):
         lost = cluster.node_of(job)
         run("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")
-        code = process.wait(900)
+        code = process.wait(500)
     assert code == 0, (clone / "printed").read_text()
     words = words_of_jobs(clone)
     assert "going on from update" in words
@@ -105,7 +105,7 @@ def words_of_jobs(folder):
 def test_a_training_ends_before_its_time_limit_with_its_state_saved(cluster, clone):
     shorten(clone / "params/mini/pretrain.yaml", epochs=10000)
     with training(clone, "--set-resources", "pretrain:runtime=1", "--retries", "0") as (process, _):
-        code = process.wait(900)
+        code = process.wait(300)
     printed = (clone / "printed").read_text()
     assert code == 1
     assert "pretrain: ended by the end of its time after update" in printed

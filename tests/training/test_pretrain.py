@@ -21,7 +21,7 @@ from pacavit.training.pretrain import (
     create_schedule,
     train_transform,
 )
-from pages import shorten
+from pages import SHORT, shorten
 
 
 class InterruptedTrainingError(Exception):
@@ -88,15 +88,7 @@ def test_two_processes_learn_as_one_does(create_job, project):
     pretrain.pretrain(job)
     alone = pd.read_csv(job.outputs["curve"])
     job.outputs["curve"].unlink()
-    short = {
-        "image_size": 32,
-        "epochs": 2,
-        "warmup_epochs": 1,
-        "validate_epochs": 1,
-        "global_batch": 8,
-        "micro_batch": 4,
-    }
-    shorten(project / "params/mini/pretrain.yaml", **short)
+    shorten(project / "params/mini/pretrain.yaml", **SHORT["pretrain"])
     environment = {**os.environ, "PACAVIT_PROCESSES": "2", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pacavit", "pretrain", "test_pacavit", "--seed", "0"]
     subprocess.run(command, env=environment, check=True, timeout=300)

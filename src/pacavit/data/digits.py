@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -59,21 +57,13 @@ def generator(seed: int, *numbers: int) -> np.random.Generator:
 @cache
 def source_digits(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ink (n, 8, 8) from 0 to 1 and classes (n,) of the source digits of ``train`` or ``val``."""
-    inks, labels = _scikit_learns_digits()
-    order = np.random.default_rng(seed).permutation(len(labels))
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(seed).permutation(len(digits.target))
     val = int(len(order) * _VAL_SHARE)
     chosen = order[:val] if split == "val" else order[val:]
-    return inks[chosen] / 16.0, labels[chosen]
-
-
-def _scikit_learns_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return ink (1797, 8, 8) from 0 to 16 and classes (1797,).
-
-    As ``sklearn.datasets.load_digits``, whose import takes three seconds, reads them from the same file.
-    """
-    (folder,) = find_spec("sklearn").submodule_search_locations
-    rows = np.loadtxt(Path(folder, "datasets", "data", "digits.csv.gz"), delimiter=",")
-    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(int)
+    return digits.images[chosen] / 16.0, digits.target[chosen]
 
 
 def digit_picture(split: str, seed: int, number: int) -> tuple[np.ndarray, int]:
