@@ -34,7 +34,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 run: install  ## Run the whole paper in miniature, or what is out of date of it
 	$(BIN)/snakemake --cores all
 
-TEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4
+TEST := $(BIN)/pytest --numprocesses auto
 
 test: install  ## Pass all tests
 	$(TEST)

@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One process more than cores, since the tests of Slurm wait most of their time; at most five."""
+    return min(os.cpu_count() + 1, 5)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Let one process run what shares something costly, if several share the tests."""
     from scheduling import Scheduling

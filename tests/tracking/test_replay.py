@@ -18,6 +18,7 @@ from pacavit import tracking
 from pacavit.cli import cli
 from pacavit.errors import PacavitError
 from pacavit.tracking import queue, replay
+from pages import change
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -461,6 +462,8 @@ def test_no_secret_of_the_environment_is_written_down_or_printed(project, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.delenv(tracking.SWITCH)
     monkeypatch.setenv(tracking.PATIENCE, "60")
+    for split in ("train", "val"):
+        change(project / "params/mini/data.yaml", f"imagenet.archives.{split}_images", 20)
     port = free_port()
     printed = []
 

@@ -1,5 +1,6 @@
 """A training that is asked to end saves its state, says so by its exit code, and ends as if nothing had been."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -97,7 +98,8 @@ def test_the_exit_code_tells_a_scheduler_from_a_person(monkeypatch, capsys, reas
 
 
 def test_loading_processes_pass_over_what_asks_the_training_to_end(monkeypatch):
-    monkeypatch.setattr(interruption, "end_with_the_parent", lambda: None)
+    monkeypatch.setattr(interruption, "end_with_the_parent", lambda parent: None)
+    monkeypatch.setattr(multiprocessing, "parent_process", multiprocessing.current_process)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
         follow_the_training(0)
