@@ -15,7 +15,8 @@ install: $(VENV)/.installed  ## Install everything into .venv/, with the version
 # triton compiles for GPUs. `make GPU=1 install` installs it on a machine without one; a cluster's login node gets it too.
 GPU ?= $(shell command -v nvidia-smi || command -v sbatch)
 LOCK := $(VENV)/requirements.lock
-# The lock names every package, so that nothing is left to resolve; what is imported is compiled at the first import.
+# The lock names every package, so that nothing is left to resolve. Modules are compiled once and on all cores: where the
+# environment forbids Python to keep what it compiles (PYTHONDONTWRITEBYTECODE), each process would compile them again.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps --no-compile
 UV := $(shell command -v uv)
 
@@ -29,6 +30,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(if $(UV),$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement $(LOCK), \
 	  $(PIP) --require-hashes --requirement $(LOCK))
 	@$(PIP) --no-build-isolation --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 	@touch $@
 
 run: install  ## Run the whole paper in miniature, or what is out of date of it

@@ -31,7 +31,7 @@ def small_clone(folder: Path) -> Path:
     """Copy what git knows of the working copy, as it stands, and shorten its miniature."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in files.splitlines():
-        if (ROOT / name).exists() and not name.startswith(("tests/", "dvc.lock")):
+        if (ROOT / name).exists() and not name.startswith("tests/"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     for page, values in _SMALLER.items():
