@@ -30,7 +30,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(if $(UV),$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement $(LOCK), \
 	  $(PIP) --require-hashes --requirement $(LOCK))
 	@$(PIP) --no-build-isolation --editable .
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # a few are for other Pythons
 	@touch $@
 
 run: install  ## Run the whole paper in miniature, or what is out of date of it
