@@ -24,7 +24,7 @@ UV := $(shell command -v uv)
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "$(PYTHON) is `$(PYTHON) -V 2>&1`; the workflow needs 3.11, 3.12 or 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	@echo "Installing into $(VENV)/: 3 GB to download and 6 GB on the disk, most of it torch; about 4 minutes"
+	@echo "Installing into $(VENV)/: 3 GB to download and 7 GB on the disk, most of it torch; some 3 minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@awk '/^[a-z]/ { keep = "$(GPU)" != "" || !/^triton==/ } keep' requirements.lock > $(LOCK)
 	@$(if $(UV),$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement $(LOCK), \
