@@ -49,8 +49,8 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0
 ReturnToService=2
-# Ended jobs stay visible to squeue, by which Snakemake learns how they ended.
-MinJobAge=600
+# Ended jobs stay visible to squeue, by which Snakemake learns how they ended and a test how many there were.
+MinJobAge=3600
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=16000
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=16000
 PartitionName=cpu Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
