@@ -39,7 +39,7 @@ def start(name: str) -> subprocess.Popen:
 
 
 def uploaders() -> list[psutil.Process]:
-    """Return the processes that upload for this project."""
+    """Return the processes that upload for this project, among them those about to leave the queue to another."""
     here = Path.cwd()
     return [
         process
@@ -58,12 +58,13 @@ def test_jobs_beside_and_after_each_other_share_a_process(work, monkeypatch):
     client = replay.open_client()
     jobs = [start("a"), start("b")]
     until(lambda: followed(client, "a") and followed(client, "b"))
-    (one,) = uploaders()
+    until(lambda: len(uploaders()) == 1)
+    one = uploaders()
     for name in ("a", "b", "c"):
         Path(name).touch()
     jobs.append(start("c"))
     assert [job.wait(timeout=60) for job in jobs] == [0, 0, 0]
-    assert uploaders() == [one]
+    until(lambda: uploaders() == one)
     assert {run.info.status for run in runs(client)} == {"FINISHED"}
     assert [run.info.status for run in parents(client)] == ["FINISHED"]
 
@@ -75,6 +76,7 @@ def test_one_that_is_killed_is_replaced_and_no_point_is_lost(work, monkeypatch):
     client = replay.open_client()
     job = start("a")
     until(lambda: followed(client, "a"))
+    until(lambda: len(uploaders()) == 1)
     (first,) = uploaders()
     os.kill(first.pid, signal.SIGKILL)
     until(lambda: uploaders() not in ([], [first]))
