@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-quick lint benchmark format audit lock clean
+.PHONY: help install run test test-quick lint readme benchmark format audit lock clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -50,6 +50,9 @@ lint: install  ## Check style and security: ruff, snakefmt, snakemake --lint, ba
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+readme: install  ## Renew the tables in README.md from the results of the miniature
+	$(BIN)/pacavit readme
 
 benchmark: install  ## Measure speed, as ratios to peers; takes half an hour or more, on an idle machine
 	$(BIN)/python benchmarks/suite.py

@@ -1,24 +1,23 @@
 # PaCa-ViT end to end. `snakemake --cores all` runs the miniature; `--config scale=paper` starts from the real archives.
 from snakemake.utils import min_version
 
-from pacavit import bridge
+from pacavit import params
+from pacavit.pipeline import rules as pipeline, table
 
 min_version("9.0")
 
-
-include: "workflow/rules/common.smk"
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/pretrain.smk"
-include: "workflow/rules/coco.smk"
-include: "workflow/rules/ade20k.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/released.smk"
-include: "workflow/rules/claims.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/targets.smk"
+PIPELINE = pipeline.begin(config.get("scale", params.DEFAULT_SCALE), workflow)
 
 
-# All outputs, not the last ones alone: a stage that was killed is then seen whatever came of its successors.
+wildcard_constraints:
+    variant=r"[a-z0-9_]+",
+    head=r"paca|upernet",
+    seed=r"[0-9]+",
+
+
+include: "workflow/rules/stages.smk"
+
+
 rule all:
     default_target: True
     input:
@@ -26,8 +25,8 @@ rule all:
 
 
 onsuccess:
-    bridge.finish(PIPELINE.scale)
+    PIPELINE.finish()
 
 
 onerror:
-    bridge.finish(PIPELINE.scale)
+    PIPELINE.finish()

@@ -15,7 +15,8 @@ from measuring import Figure
 from miniature import prepared
 from safetensors.torch import save_file
 
-from pacavit import params, stages
+from pacavit import params
+from pacavit.pipeline.table import DATASETS
 
 if rehearsal():
     dense.SCALE, dense.VARIANT = "mini", "test_pacavit"
@@ -27,7 +28,7 @@ def measure(rounds: int) -> list[Figure]:
     """Train Mask R-CNN and each head for some updates, left alone and by part, and pretrain."""
     updates = dense.WARM + _WARM + rounds
     figures = []
-    with prepared(stages.DATASETS):
+    with prepared(DATASETS):
         weights = Path("pretrained.safetensors")
         save_file(timm.create_model(dense.VARIANT).state_dict(), weights)
         for task, head in (("coco", "paca"), ("ade20k", "paca"), ("ade20k", "upernet")):

@@ -20,14 +20,16 @@ from mmengine.optim import OptimWrapper
 from safetensors.torch import save_file
 
 import pacavit.models  # noqa: F401, registers the variants
-from pacavit import params, stages
+from pacavit import params
+from pacavit.job import Job
 from pacavit.openmmlab.models import scoped
-from pacavit.openmmlab.runner import FineTuning, create_runner
+from pacavit.pipeline.table import DATASETS
+from pacavit.runtime.interruption import Interruption
+from pacavit.runtime.progress import Progress
 from pacavit.tracking import Run
 from pacavit.training import ade20k, coco, pretrain
-from pacavit.training.interruption import Interruption
+from pacavit.training.finetuning import FineTuning, create_runner
 from pacavit.training.loading import Batches
-from pacavit.training.progress import Progress
 
 #: Whose parameters are taken, and of which variant.
 SCALE, VARIANT = "paper", "pacavit_tiny_p2cconv_100_0"
@@ -95,7 +97,7 @@ class Parts:
 def measure(rounds: int) -> list[Figure]:
     """Train each task for some updates by the paper's recipe with two images an update, on the miniature's scenes."""
     figures = []
-    with prepared(stages.DATASETS):
+    with prepared(DATASETS):
         weights = Path("pretrained.safetensors")
         save_file(timm.create_model(VARIANT).state_dict(), weights)
         for task in PARTS:
@@ -148,9 +150,7 @@ def finetuned(
     return parts
 
 
-def _train(
-    job: stages.Job, task: FineTuning, names: dict[str, str], parts: Parts, device: torch.device
-) -> None:
+def _train(job: Job, task: FineTuning, names: dict[str, str], parts: Parts, device: torch.device) -> None:
     with scoped(task.scope), contextlib.redirect_stdout(io.StringIO()):
         runner = create_runner(job, task, device)
         if not names:

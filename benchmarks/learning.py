@@ -13,10 +13,11 @@ import torch
 from measuring import Figure
 from miniature import SCALE, create_job, prepared
 
-from pacavit import params, stages
+from pacavit import params
+from pacavit.job import Job
+from pacavit.runtime.seeds import seed_all
 from pacavit.tracking import Run
 from pacavit.training import pretrain
-from pacavit.training.stream import seed_all
 
 VARIANT, TOP1 = "test_pacavit", 85.0
 
@@ -69,7 +70,7 @@ def _trained(kind: str, seed: int) -> Timed:
     return run
 
 
-def _plain(job: stages.Job, num_classes: int, drop_path: float) -> torch.nn.Module:
+def _plain(job: Job, num_classes: int, drop_path: float) -> torch.nn.Module:
     seed_all(int(job.names["seed"]))
     return timm.create_model(
         VARIANT, num_classes=num_classes, drop_path_rate=drop_path, num_clusters=(0, 0, 0, 0)

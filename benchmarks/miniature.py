@@ -8,12 +8,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prepare import ROOT
 
-from pacavit import params, paths, stages
+from pacavit import params
+from pacavit.job import Job
+from pacavit.pipeline.run import describe
+from pacavit.pipeline.table import Names
 from pacavit.tracking import Run
 
 #: Of the miniature's pages: where a benchmark takes its data from.
@@ -42,8 +45,8 @@ def prepared(datasets: Sequence[str]) -> Iterator[None]:
 
 
 def create_job(
-    stage: str, run: Run, recipes: params.Params, names: stages.Names, inputs: dict[str, Path] | None = None
-) -> stages.Job:
+    stage: str, run: Run, recipes: params.Params, names: Names, inputs: dict[str, Path] | None = None
+) -> Job:
     """Return a job on the miniature's data whose outputs lie in the run's folder.
 
     Args:
@@ -53,19 +56,9 @@ def create_job(
         names: of the job.
         inputs: files in place of the ones that the pipeline would give it.
     """
-    spec = stages.STAGES[stage]
-
-    def filled(patterns: Any) -> dict[str, Path]:
-        return {key: paths.path(pattern, scale=SCALE, **names) for key, pattern in patterns.items()}
-
-    return stages.Job(
-        stage=stage,
-        scale=SCALE,
-        names=names,
-        params=recipes,
-        inputs={**filled(spec.inputs), **(inputs or {})},
-        outputs={key: run.folder / path.name for key, path in filled(spec.outputs).items()},
-        fingerprint=run.folder.name,
-        work=run.folder,
-        run=run,
+    job = describe(stage, SCALE, names, recipes, run.folder.name, run.folder, run)
+    return replace(
+        job,
+        inputs={**job.inputs, **(inputs or {})},
+        outputs={key: run.folder / path.name for key, path in job.outputs.items()},
     )

@@ -1,8 +1,10 @@
 """Fixtures that several test modules share."""
 
+import contextlib
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from clones import numbers, small_clone, typed
+from clones import environment, numbers, small_clone, typed
+from jobs import describe, with_archives
 from pages import SHORT
 
 # Small tensors gain nothing from several threads, and tests beside each other lose much.
@@ -82,16 +85,25 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_run(once):
-    """A small clone in which Snakemake has run once, and the numbers that it measured."""
+    """A small clone in which Snakemake has run once, the numbers that it measured, and the files that it opened."""
 
     def run(folder):
         clone = small_clone(folder / "pro ject")
-        typed(clone, "snakemake", "--cores", "2")
+        (folder / "opened").mkdir()
+        command = folder / "bin" / "pacavit"
+        command.parent.mkdir()
+        audited = Path(__file__).with_name("audited_pacavit.py")
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{audited}" "$@"\n')
+        command.chmod(0o755)
+        path = os.pathsep.join([str(command.parent), environment()["PATH"]])
+        typed(clone, "snakemake", "--cores", "2", PATH=path, AUDITED=str(folder / "opened"))
         (folder / "numbers.json").write_text(json.dumps(numbers(clone)))
 
     folder = once("small run", run)
     return SimpleNamespace(
-        folder=folder / "pro ject", numbers=json.loads((folder / "numbers.json").read_text())
+        folder=folder / "pro ject",
+        numbers=json.loads((folder / "numbers.json").read_text()),
+        opened={path.stem: set(path.read_text().splitlines()) for path in (folder / "opened").iterdir()},
     )
 
 
@@ -103,33 +115,21 @@ def miniature(tmp_path_factory):
     from safetensors.torch import save_file
 
     import pacavit.models  # noqa: F401, registers the variants
-    from pacavit import params, paths, stages
+    from pacavit import params
     from pacavit.data import ade20k, coco, imagenet, sources
+    from pacavit.pipeline import targets
 
     root = tmp_path_factory.mktemp("miniature")
+    given = params.load("mini")
     few = {"kind": "digits", "seed": 0, "train_images": 24, "val_images": 10}
-    page = json.loads(params.load("mini").data.model_dump_json())
-    for name in stages.DATASETS:
-        page[name]["archives"] = few
-    given = SimpleNamespace(data=params.DataPage.model_validate(page))
-    for name, module in {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}.items():
-        for step, function in (("archives", sources.provide), ("prepare", module.prepare)):
-            stage = stages.STAGES[f"{step}_{name}"]
-            function(
-                SimpleNamespace(
-                    params=given,
-                    scale="mini",
-                    stage=stage.name,
-                    names={},
-                    fingerprint="test",
-                    work=root / "work",
-                    inputs={key: root / paths.path(p, scale="mini") for key, p in stage.inputs.items()},
-                    outputs={key: root / paths.path(p, scale="mini") for key, p in stage.outputs.items()},
-                )
-            )
+    with contextlib.chdir(root):
+        for name, module in {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}.items():
+            fewer = with_archives(given, name, few)
+            sources.provide(describe(f"archives_{name}", fewer))
+            module.prepare(describe(f"prepare_{name}", fewer))
     torch.manual_seed(0)
     weights = timm.create_model("test_pacavit", num_classes=10).state_dict()
-    target = root / paths.path(paths.PRETRAINED, scale="mini", variant="test_pacavit", seed=0)
+    target = root / targets.path("pretrain.weights", "mini", variant="test_pacavit", seed=0)
     target.parent.mkdir(parents=True)
     save_file({key: value.contiguous() for key, value in weights.items()}, target)
     return root
@@ -138,8 +138,7 @@ def miniature(tmp_path_factory):
 @pytest.fixture
 def create_job(miniature, project):
     """A function that returns a job of a stage; keywords replace values of the stage's recipe."""
-    from pacavit import params, paths, stages
-    from pacavit.tracking import Run
+    from pacavit import params
 
     shutil.copytree(miniature, project, dirs_exist_ok=True)
     given = params.load("mini")
@@ -150,18 +149,7 @@ def create_job(miniature, project):
         whole = getattr(given, page)
         recipe = whole.recipe.model_copy(update={**SHORT[page], **changed})
         pages = {**vars(given), page: whole.model_copy(update={"recipe": recipe})}
-        names = {"variant": "test_pacavit", "seed": 0} | ({"head": head} if head else {})
-        spec = stages.STAGES[stage]
-        return stages.Job(
-            stage=stage,
-            scale="mini",
-            names=names,
-            params=params.Params(**pages),
-            inputs={key: paths.path(p, scale="mini", **names) for key, p in spec.inputs.items()},
-            outputs={key: paths.path(p, scale="mini", **names) for key, p in spec.outputs.items()},
-            fingerprint="test",
-            work=project / work,
-            run=Run(project / work),
-        )
+        names = {"variant": "test_pacavit", **({"head": head} if head else {}), "seed": 0}
+        return describe(stage, params.Params(**pages), work=project / work, names=names)
 
     return create

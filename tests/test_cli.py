@@ -6,8 +6,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from pacavit import stages
 from pacavit.cli import cli, main
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import STAGES
 
 
 def test_help_lists_the_stages():
@@ -18,7 +19,7 @@ def test_help_lists_the_stages():
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from pacavit import cli, stages, params; print(*sys.modules)"
+    code = "import sys; from pacavit import cli, params; from pacavit.pipeline import run, targets; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -60,10 +61,10 @@ def test_a_mistake_is_told_plainly_and_writes_nothing(project, monkeypatch, caps
     assert sorted(project.rglob("*")) == before
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_command_of_each_stage_is_one_the_command_line_knows(project, stage):
     names = {"variant": "test_pacavit", "head": "paca", "seed": 0, "scale": "mini"}
-    _, *arguments = stages.command(stage).format(**names).split()
+    _, *arguments = targets.command(stage, **names).split()
     result = CliRunner().invoke(cli, [*arguments, "--help"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage:")

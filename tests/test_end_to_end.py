@@ -1,5 +1,6 @@
 """A fresh clone runs the whole miniature, small, with every tool as a user types it."""
 
+import contextlib
 import csv
 import json
 import os
@@ -10,8 +11,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from clones import typed
-from pacavit import params, stages
+from clones import COUNTED, typed
+from pacavit import params
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import STAGES
 from pages import change
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,39 @@ def test_every_number_was_measured(clone):
     origin = metrics["imagenet"]["origin"]
     assert len(origin["commit"].removesuffix("-dirty")) == 40
     assert len(origin["data"]) == len(origin["weights"]) == 64
+
+
+def test_every_job_opens_what_its_stage_declares_and_nothing_else(clone, small_run):
+    with contextlib.chdir(clone):
+        given = params.load("mini")
+    for stage, names in targets.jobs(given.targets):
+        job = targets.name(stage, names)
+        if stage in COUNTED:
+            assert job not in small_run.opened
+            continue
+        several = targets.aggregated(stage, "mini", given.targets)
+        declared = [
+            *targets.inputs(stage, "mini", names).values(),
+            *targets.outputs(stage, "mini", names).values(),
+            *(path for files in several.values() for _, path in files),
+        ]
+        undeclared = {path for path in small_run.opened[job] if not is_own(Path(path), stage, declared)}
+        assert not undeclared, f"{job} opened {sorted(undeclared)[:5]}"
+
+
+def is_own(path: Path, stage: str, declared: list[Path]) -> bool:
+    """Return whether a job declares a file, or the folder that holds it, or keeps it among its own notes."""
+    own = (Path("work", stage), *map(Path, ("work/records", "work/uploads", "work/hashes.sqlite", "src")))
+    if any(path == place or path.is_relative_to(place) for place in (*declared, *own)):
+        return True
+    # Outputs are written beside their final names first.
+    return any(
+        path.parent == place.parent and path.name.startswith(f".{place.name}.") for place in declared
+    ) or any(
+        path.is_relative_to(place.parent)
+        and path.relative_to(place.parent).parts[0].startswith(f".{place.name}.")
+        for place in declared
+    )
 
 
 def test_every_training_left_its_learning_curve(clone):
@@ -67,7 +103,7 @@ def test_every_published_number_has_a_verdict_and_the_readme_counts_them(clone):
 
 
 def test_the_page_needs_no_network(clone):
-    page = (clone / "reports/index.html").read_text()
+    page = (clone / "reports/mini/index.html").read_text()
     assert page.count('src="data:image/png;base64,') == 4 * 5 + 4  # of each model, and over all
     assert 'src="http' not in page
 
@@ -89,9 +125,8 @@ def test_mlflow_has_every_stage_by_default(clone):
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
     runs = client.search_runs([experiment.experiment_id], "tags.job LIKE '%'")
-    jobs = {stages.name(*job) for job in stages.jobs(params.load("mini").targets)}
-    # The repository holds their results.
-    assert {run.data.tags["job"] for run in runs} == jobs - {"complexity", "costs"}
+    jobs = {targets.name(*job) for job in targets.jobs(params.load("mini").targets)}
+    assert {run.data.tags["job"] for run in runs} == jobs - set(COUNTED)
     (parent,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'reproduction mini'")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
@@ -110,7 +145,7 @@ def test_mlflow_has_every_figure_and_table_and_the_final_weights_as_models(clone
     client = MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("pacavit-mini")
     for run in client.search_runs([experiment.experiment_id], "tags.job LIKE '%'"):
-        written = stages.STAGES[run.data.tags["stage"]].outputs.values()
+        written = [output.path for output in STAGES[run.data.tags["stage"]].outputs.values()]
         wanted = {Path(path.format(**run.data.tags)).name for path in written if path.startswith("reports/")}
         assert {item.path for item in client.list_artifacts(run.info.run_id)} == wanted, run.info.run_name
     versions = client.search_model_versions()

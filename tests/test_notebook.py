@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from pacavit.pipeline import targets
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks/tour.ipynb"
 #: Of held-out digits in percent; chance is ten.
@@ -63,13 +65,12 @@ def test_it_finds_the_miniatures_weights(notebook, execute, tmp_path, started_in
     from safetensors.torch import save_file
 
     import pacavit.models  # noqa: F401, registers the variants
-    from pacavit import paths
 
     # These always answer 7, as no training would.
     model = timm.create_model("test_pacavit", num_classes=10)
     torch.nn.init.zeros_(model.head.weight)
     model.head.bias.data[7] = 1
-    weights = tmp_path / paths.path(paths.PRETRAINED, scale="mini", variant="test_pacavit", seed=0)
+    weights = tmp_path / targets.path("pretrain.weights", "mini", variant="test_pacavit", seed=0)
     weights.parent.mkdir(parents=True)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights)
     (tmp_path / "notebooks").mkdir()

@@ -1,8 +1,17 @@
 """The parts of the README that the pipeline writes."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from pacavit import readme
+from clones import COUNTED
+from pacavit import params, published, readme
+from pacavit.claims import ledger
+from pacavit.pipeline import dvc, records, targets
+from pacavit.planning import stage as planning
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_it_is_renewed_between_its_marks_and_only_there(tmp_path):
@@ -22,3 +31,23 @@ def test_one_without_both_marks_is_left_alone(tmp_path, text):
     assert not readme.update("pacavit claims", "new", path)
     assert path.read_text() == text
     assert not readme.update("pacavit claims", "new", tmp_path / "none.md")
+
+
+def test_what_stands_in_the_readme_follows_from_the_results_in_the_repository(monkeypatch):
+    """`pacavit readme` renews it, after `pacavit complexity`, `pacavit costs` and `pacavit claims`."""
+    monkeypatch.chdir(ROOT)
+    text = readme.README.read_text()
+    assert planning.text(targets.path("costs.costs", "mini")) in text
+    claims = published.read(ROOT / "claims/published.csv")
+    complexity = json.loads(targets.path("complexity.complexity", "mini").read_text())
+    entries = ledger.judge_all(claims, complexity, {}, params.load("mini").claims)
+    assert ledger.as_markdown(ledger.summary(entries), "mini") in text
+
+
+def test_the_results_in_the_repository_follow_from_its_parameters_and_its_code(monkeypatch):
+    """By what DVC knows: `dvc repro complexity costs`, and a commit of its dvc.lock, bring them up to date."""
+    monkeypatch.chdir(ROOT)
+    dvc.write_code()
+    found = records.Records("mini", params.load("mini"), dvc.Lock("mini").outputs)
+    for stage in COUNTED:
+        assert found.status(stage, {}).state == "fresh", found.status(stage, {}).reason

@@ -1,4 +1,4 @@
-"""The ``pacavit`` command line: one command a stage, each a thin line over :func:`pacavit.stages.run`, and tools."""
+"""The ``pacavit`` command line: a command for each stage, all over :func:`pacavit.pipeline.run.run`, and tools."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ variant_argument = click.argument("variant")
 
 
 def _run(stage: str, scale: str, **names: str | int) -> None:
-    from pacavit import stages
+    from pacavit.pipeline.run import run
 
-    stages.run(stage, scale, **names)
+    run(stage, scale, **names)
 
 
 def _train(stage: str, scale: str, **names: str | int) -> None:
     """Run a training, on all GPUs of this machine or of a Slurm job's nodes."""
-    from pacavit.training.distributed import launch
+    from pacavit.runtime.distributed import launch
 
     code = launch(sys.argv[1:])
     if code is None:
@@ -228,14 +228,14 @@ def claims(scale: str) -> None:
 @cli.command()
 @scale_option
 def report(scale: str) -> None:
-    """Write reports/index.html over everything that was measured."""
+    """Write the page over everything that was measured, reports/SCALE/index.html."""
     _run("report", scale)
 
 
 @cli.command()
 @scale_option
 def costs(scale: str) -> None:
-    """Write what the paper's targets take into the README; `plan` prints it for any target."""
+    """Write what the paper's targets take; `plan` prints it for any target."""
     _run("costs", scale)
 
 
@@ -252,9 +252,12 @@ def plan(target: str, scale: str, gpus: int | None, gpu: str | None, as_json: bo
     """Estimate jobs, GPU hours, time, memory and disk of TARGET: all, main, one task or one variant."""
     import json
 
-    from pacavit.planning import table
+    from pacavit import params
+    from pacavit.pipeline import targets
+    from pacavit.planning import costs, table
 
-    found = table.plan_for(scale, target, gpu, gpus)
+    counted = costs.counted(targets.path("complexity.complexity", params.DEFAULT_SCALE))
+    found = table.plan_for(params.load(scale), scale, target, gpu, gpus, counted)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -281,6 +284,45 @@ def preflight(target: str, scale: str, profile: str | None, as_json: bool) -> No
         for finding in findings:
             click.echo(f"{finding.state:5} {finding.name:10} {finding.text}")
     sys.exit(1 if any(finding.state == "mend" for finding in findings) else 0)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@scale_option
+def stages(name: str | None, scale: str) -> None:
+    """List the stages of the pipeline, or show what stage NAME reads, writes and depends on."""
+    from pacavit.pipeline import shown
+
+    click.echo(shown.overview(scale) if name is None else shown.one(name, scale))
+
+
+@cli.command()
+@scale_option
+def dvc(scale: str) -> None:
+    """Write dvc.yaml of a scale from the table of stages; `snakemake` does so too."""
+    from pacavit import params
+    from pacavit.pipeline import dvc
+
+    path = dvc.yaml_path(scale)
+    click.echo(f"{path} is {'written' if dvc.write_yaml(scale, params.load(scale)) else 'up to date'}")
+
+
+@cli.command()
+def code() -> None:
+    """Write the digests of the stages' code, by which DVC sees an edit of it; DVC calls this by itself."""
+    from pacavit.pipeline import dvc
+
+    dvc.write_code()
+
+
+@cli.command()
+@scale_option
+def readme(scale: str) -> None:
+    """Renew the tables in README.md from the results of a scale."""
+    from pacavit.readme import update_all
+
+    for text in update_all(scale):
+        click.echo(text)
 
 
 @cli.command()

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 
 README = Path("README.md")
+
+
+def texts(scale: str) -> dict[str, str]:
+    """Return what stands in the README of a scale's results, by the command that makes it.
+
+    Raises:
+        PacavitError: a result is not there.
+    """
+    from pacavit.claims import ledger
+    from pacavit.pipeline import targets
+    from pacavit.planning import stage as planning
+
+    found = {}
+    for command, result in (("claims", "claims.ledger"), ("costs", "costs.costs")):
+        path = targets.path(result, scale)
+        if not path.is_file():
+            raise PacavitError(f"{path}: missing; make it with `pacavit {command} --scale {scale}`")
+        entries = ledger.summary(ledger.read(path)) if command == "claims" else None
+        found[f"pacavit {command}"] = (
+            planning.text(path) if entries is None else ledger.as_markdown(entries, scale)
+        )
+    return found
+
+
+def update_all(scale: str, path: Path = README) -> Iterator[str]:
+    """Renew every part of the README; yield a line for each.
+
+    Raises:
+        PacavitError: a result is not there.
+    """
+    for command, text in texts(scale).items():
+        yield f"{path}: what `{command}` writes is {'renewed' if update(command, text, path) else 'up to date'}"
 
 
 def update(command: str, text: str, path: Path = README) -> bool:

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from pacavit import params, paths, stages
+from pacavit import params
 from pacavit.claims.results import lookup
+from pacavit.pipeline import targets
 
 #: A metrics file a seed, by variant.
 Runs = dict[str, list[dict[str, Any]]]
@@ -46,8 +47,8 @@ def _rows(scale: str) -> Iterator[tuple[str, str, str]]:
 def _measured(stage: str, scale: str) -> dict[str, Runs]:
     """Return the metrics of a stage's jobs, as far as they are there, by head."""
     found: dict[str, Runs] = defaultdict(lambda: defaultdict(list))
-    for names in stages.targets(stage, params.load(scale).targets):
-        path = paths.path(stages.STAGES[stage].outputs["metrics"], scale=scale, **names)
+    for names in targets.targets(stage, params.load(scale).targets):
+        path = targets.path(f"{stage}.metrics", scale, **names)
         if path.exists():
             found[str(names.get("head", ""))][str(names["variant"])].append(json.loads(path.read_text()))
     return found

@@ -19,11 +19,14 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from pacavit import params, paths, stages, summary
+from pacavit import params, summary
+from pacavit.job import title
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import STAGES
 from pacavit.tracking import INFO
 
 #: Seconds of a job in the miniature, by which the first run guesses; their ratios alone count.
-_MINIATURE = {**dict.fromkeys(stages.STAGES, 25), "pretrain": 255, "coco": 260, "ade20k": 370, "clusters": 45}
+_MINIATURE = {**dict.fromkeys(STAGES, 25), "pretrain": 255, "coco": 260, "ade20k": 370, "clusters": 45}
 #: No guess before this share of the work is done.
 _ENOUGH = 0.05
 #: How many lines of a failed job's log are shown: of one that ran here all of it has been printed already.
@@ -70,7 +73,7 @@ class _Begun:
 
     @property
     def title(self) -> str:
-        return stages.title(self.stage, self.names)
+        return title(self.stage, self.names)
 
 
 class Account:
@@ -125,7 +128,8 @@ class Account:
         """Return the results of a run that went well, and where they are."""
         if self._trouble or (self._start is None and not self._nothing):
             return None
-        page = f"{paths.REPORT}, " if Path(paths.REPORT).exists() else ""
+        report = targets.path("report.page", self._scale)
+        page = f"{report}, " if report.exists() else ""
         where = f"{page}`mlflow ui`, reports/{self._scale}/"
         if self._start is None:
             self._nothing = False
@@ -137,7 +141,7 @@ class Account:
     def _runs(self, record: logging.LogRecord) -> str:
         """Tell what lies ahead."""
         self._start = self._clock()
-        self._to_run = Counter({name: n for name, n in record.stats.items() if name in stages.STAGES})
+        self._to_run = Counter({name: n for name, n in record.stats.items() if name in STAGES})
         self._seconds = _earlier(self._scale)
         if self._scale == params.DEFAULT_SCALE and not self._to_run.keys() <= self._seconds.keys():
             self._seconds = dict(_MINIATURE)
@@ -145,7 +149,7 @@ class Account:
         return f"Scale {self._scale}: {jobs} jobs to run. Details: {_log()}, and a log a job below logs/"
 
     def _begins(self, record: logging.LogRecord) -> str | None:
-        if record.rule_name not in stages.STAGES:
+        if record.rule_name not in STAGES:
             return None
         self._failed.discard(record.jobid)
         begun = _Begun(record.rule_name, dict(record.wildcards), self._clock())
@@ -171,7 +175,7 @@ class Account:
         begun = self._begun.pop(record.jobid, None)
         if begun is None:
             return self._stamped(f"FAILED {record.rule_name}")
-        command = stages.command(begun.stage).format(scale=self._scale, **begun.names)
+        command = targets.command(begun.stage, self._scale, **begun.names)
         words = last_words(record.log, _LINES_AWAY if begun.log else _LINES_HERE) if self._show_logs else []
         said = (record.rule_msg or "").partition("For further error details")[0].strip()
         return "\n".join(

@@ -8,13 +8,13 @@ import torch
 from click.testing import CliRunner
 
 from marks import tiny_first
-from pacavit.checkpoints import Fit
 from pacavit.checkpoints.inspection import inspect
 from pacavit.checkpoints.tables import contents, expected_state, guess_task
 from pacavit.cli import cli
 from pacavit.errors import PacavitError
 from pacavit.models import PaCaViT, variant_config, variant_names
 from pacavit.openmmlab import models
+from pacavit.weights import Fit
 from small_models import SMALL_DETECTOR, SMALL_PACA, SMALL_UPERNET
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

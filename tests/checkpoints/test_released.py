@@ -8,11 +8,14 @@ import pytest
 import timm
 import torch
 
-from pacavit import params, paths, stages
-from pacavit.claims.published import Claim
+from jobs import describe
+from pacavit import params, paths
 from pacavit.data.manifest import read_manifest
 from pacavit.errors import PacavitError
 from pacavit.openmmlab import models
+from pacavit.pipeline import targets
+from pacavit.pipeline.run import run
+from pacavit.published import Claim
 
 VARIANT = "test_pacavit"
 FILES = {"imagenet": "IMNET_224_test.pth", "coco": "mask_rcnn_test.pth", "ade20k": "pacahead_test.pth"}
@@ -48,8 +51,8 @@ def classifier():
     return timm.create_model(VARIANT, num_classes=10)
 
 
-def measured(pattern: str, **names) -> dict:
-    return json.loads(paths.path(pattern, scale="mini", variant=VARIANT, **names).read_text())
+def measured(stage: str, **names) -> dict:
+    return json.loads(targets.path(f"{stage}.metrics", "mini", variant=VARIANT, **names).read_text())
 
 
 def test_released_weights_give_the_metrics_of_the_same_weights_trained_here(released):
@@ -58,12 +61,12 @@ def test_released_weights_give_the_metrics_of_the_same_weights_trained_here(rele
         {"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}},
         released / FILES["imagenet"],
     )
-    stages.run("released_imagenet", "mini", variant=VARIANT)
-    stages.run("evaluate_released_imagenet", "mini", variant=VARIANT)
-    ours = paths.path(paths.PRETRAINED, scale="mini", variant=VARIANT, seed=0)
-    shutil.copy(paths.path(paths.RELEASED, scale="mini", dataset="imagenet", variant=VARIANT), ours)
-    stages.run("evaluate_imagenet", "mini", variant=VARIANT, seed=0)
-    theirs, own = measured(paths.RELEASED_IMAGENET_METRICS), measured(paths.IMAGENET_METRICS, seed=0)
+    run("released_imagenet", "mini", variant=VARIANT)
+    run("evaluate_released_imagenet", "mini", variant=VARIANT)
+    ours = targets.path("pretrain.weights", "mini", variant=VARIANT, seed=0)
+    shutil.copy(targets.path("released_imagenet.weights", "mini", variant=VARIANT), ours)
+    run("evaluate_imagenet", "mini", variant=VARIANT, seed=0)
+    theirs, own = measured("evaluate_released_imagenet"), measured("evaluate_imagenet", seed=0)
     assert theirs.pop("origin")["weights"] == own.pop("origin")["weights"]
     assert theirs == own
 
@@ -72,23 +75,17 @@ def test_released_weights_give_the_metrics_of_the_same_weights_trained_here(rele
 def test_released_dense_models_are_measured_as_well(released):
     encoder = models.backbone(VARIANT, None, drop_path=0.0)
     for task, head in (("coco", {}), ("ade20k", {"head": "paca"})):
-        classes = len(read_manifest(paths.path(paths.PREPARED, scale="mini", dataset=task))["classes"])
-        job = stages_job(f"evaluate_released_{task}", head)
+        classes = len(read_manifest(targets.path(f"prepare_{task}.data", "mini"))["classes"])
+        job = describe(f"evaluate_released_{task}", params.load("mini"), names={"variant": VARIANT, **head})
         if task == "coco":
             model = models.build(models.mask_rcnn(encoder, classes, job.params.coco.recipe.detector), "mmdet")
         else:
             model = models.build(models.segmentor(job, classes, None, "BN"), "mmseg")
         torch.save({"meta": {}, "state_dict": model.state_dict()}, released / FILES[task])
-        stages.run(f"released_{task}", "mini", variant=VARIANT, **head)
-        stages.run(f"evaluate_released_{task}", "mini", variant=VARIANT, **head)
-    assert measured(paths.RELEASED_COCO_METRICS)["bbox"]["AP"] >= 0
-    assert 0 <= measured(paths.RELEASED_ADE20K_METRICS, head="paca")["mIoU"] <= 1
-
-
-def stages_job(stage: str, names: dict[str, str]) -> stages.Job:
-    return stages.Job(
-        stage, "mini", {"variant": VARIANT, **names}, params.load("mini"), {}, {}, "", None, None
-    )
+        run(f"released_{task}", "mini", variant=VARIANT, **head)
+        run(f"evaluate_released_{task}", "mini", variant=VARIANT, **head)
+    assert measured("evaluate_released_coco")["bbox"]["AP"] >= 0
+    assert 0 <= measured("evaluate_released_ade20k", head="paca")["mIoU"] <= 1
 
 
 def test_a_file_that_is_not_there_is_named_with_where_it_belongs(released):
@@ -96,19 +93,19 @@ def test_a_file_that_is_not_there_is_named_with_where_it_belongs(released):
         PacavitError,
         match=r"archives/released/IMNET_224_test\.pth: missing; fetch .* released\.directory in params/mini/data",
     ):
-        stages.run("released_imagenet", "mini", variant=VARIANT)
+        run("released_imagenet", "mini", variant=VARIANT)
 
 
 def test_a_file_of_another_model_is_explained_and_not_taken(released):
     model = timm.create_model(VARIANT, num_classes=10, num_clusters=(4, 4, 4, 0))
     torch.save({"state_dict": model.state_dict()}, released / FILES["imagenet"])
     with pytest.raises(PacavitError, match=r"IMNET_224_test\.pth: .*test_pacavit for imagenet"):
-        stages.run("released_imagenet", "mini", variant=VARIANT)
-    assert not paths.path(paths.RELEASED, scale="mini", dataset="imagenet", variant=VARIANT).exists()
+        run("released_imagenet", "mini", variant=VARIANT)
+    assert not targets.path("released_imagenet.weights", "mini", variant=VARIANT).exists()
 
 
 def test_a_variant_that_was_not_released_is_told_with_those_that_were(released):
     with pytest.raises(
         PacavitError, match="second: no weights of it were released for coco; there are test_pacavit"
     ):
-        stages.run("released_coco", "mini", variant="second")
+        run("released_coco", "mini", variant="second")

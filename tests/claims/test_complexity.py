@@ -8,7 +8,7 @@ import pytest
 
 from pacavit import params, paths
 from pacavit.claims.complexity import attention_costs, measure, wanted_models
-from pacavit.claims.published import COUNTS, SIZES, Counted, counted_by, is_paca, read
+from pacavit.published import COUNTS, SIZES, Counted, counted_by, is_paca, read
 
 ROOT = Path(__file__).resolve().parents[2]
 

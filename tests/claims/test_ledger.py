@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pacavit import params, paths, stages
+from jobs import describe
+from pacavit import params, paths
 from pacavit.claims.ledger import (
     VERDICTS,
     as_markdown,
@@ -14,9 +15,11 @@ from pacavit.claims.ledger import (
     summary,
     write,
 )
-from pacavit.claims.published import Claim
 from pacavit.claims.results import Measured, official, trained
 from pacavit.params.claims import ClaimsPage
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import DATASETS
+from pacavit.published import Claim
 
 TINY = "pacavit_tiny_p2cconv_100_0"
 PAGE = ClaimsPage.model_validate(
@@ -172,55 +175,48 @@ def test_the_summary_counts_every_verdict():
     assert "| all | 1 | 0 | 0 | 0 | 1 | 2 |" in as_markdown(table, "mini")
 
 
-class Job:
-    """As much of a job as the ledger takes."""
-
-    def __init__(self, scale: str, given: params.Params) -> None:
-        self.scale = scale
-        self.params = given
-
-
 def with_metrics(scale: str, top1: float, official: bool) -> None:
     given = params.load(scale)
     for variant in given.targets.variants:
         for seed in given.targets.seeds:
             for task, names in (("imagenet", {}), ("coco", {})):
-                pattern = paths.IMAGENET_METRICS if task == "imagenet" else paths.COCO_METRICS
-                put(pattern, scale, top1, official, variant=variant, seed=seed, **names)
+                put(task, scale, top1, official, variant=variant, seed=seed, **names)
             for head in given.targets.heads:
-                put(paths.ADE20K_METRICS, scale, top1, official, variant=variant, head=head, seed=seed)
+                put("ade20k", scale, top1, official, variant=variant, head=head, seed=seed)
 
 
-def put(pattern: str, scale: str, top1: float, official: bool, **names) -> None:
-    path = paths.path(pattern, scale=scale, **names)
+def put(task: str, scale: str, top1: float, official: bool, **names) -> None:
+    path = targets.path(f"evaluate_{task}.metrics", scale, **names)
     path.parent.mkdir(parents=True, exist_ok=True)
     ap = {"AP": 0.433, "AP50": 0.66, "AP75": 0.475}
     values = {"top1": top1, "mIoU": 0.4565, "bbox": ap, "segm": ap}
     path.write_text(json.dumps({**values, "origin": {"commit": "abc", "data": "def", "official": official}}))
 
 
-def test_metrics_of_the_official_data_are_taken_in_published_units(project):
+def test_metrics_of_the_official_data_are_taken_in_published_units(published_numbers):
     with_metrics("paper", 80.9, official=True)
-    found = official(trained(Job("paper", params.load("paper"))))
+    found = official(trained(describe("claims", params.load("paper"), "paper")))
     assert found[("imagenet", TINY, "")].values["top1"][0] == 80.9
     assert found[("coco", TINY, "")].values["ap50_box"][0] == pytest.approx(66.0)
     assert found[("ade20k", TINY, "paca")].values["miou"][0] == pytest.approx(45.65)
     assert found[("ade20k", TINY, "paca")].commit == "abc"
 
 
-def test_one_seed_on_other_data_makes_a_model_unofficial(project):
+def test_one_seed_on_other_data_makes_a_model_unofficial(published_numbers):
     with_metrics("paper", 80.9, official=True)
     given = params.load("paper")
-    targets = given.targets.model_copy(update={"seeds": [*given.targets.seeds, 7]})
-    put(paths.IMAGENET_METRICS, "paper", 80.9, official=False, variant=TINY, seed=7)
-    found = official(trained(Job("paper", params.Params(**{**vars(given), "targets": targets}))))
+    wanted = given.targets.model_copy(update={"seeds": [*given.targets.seeds, 7]})
+    put("imagenet", "paper", 80.9, official=False, variant=TINY, seed=7)
+    found = official(
+        trained(describe("claims", params.Params(**{**vars(given), "targets": wanted}), "paper"))
+    )
     assert ("imagenet", TINY, "") not in found
     assert ("coco", TINY, "") in found
 
 
-def test_metrics_of_digits_say_nothing_of_published_numbers(project):
+def test_metrics_of_digits_say_nothing_of_published_numbers(published_numbers):
     with_metrics("mini", 90.0, official=False)
-    assert official(trained(Job("mini", params.load("mini")))) == {}
+    assert official(trained(describe("claims", params.load("mini")))) == {}
 
 
 def test_the_stage_writes_a_ledger_that_reads_back(project, monkeypatch):
@@ -238,15 +234,14 @@ def test_the_stage_writes_a_ledger_that_reads_back(project, monkeypatch):
         def artifact(self, path):
             pass
 
-    job = Job("mini", params.load("mini"))
-    job.inputs = {"published": small, "complexity": counts}
-    job.outputs = {
-        "ledger": project / "ledger.csv",
-        **{
-            f"{task}_{form}": project / f"{task}.{form}" for task in stages.DATASETS for form in ("csv", "md")
-        },
-    }
-    job.run = Run()
+    tables = {f"{task}_{form}": project / f"{task}.{form}" for task in DATASETS for form in ("csv", "md")}
+    job = describe(
+        "claims",
+        params.load("mini"),
+        inputs={"published": small, "complexity": counts},
+        outputs={"ledger": project / "ledger.csv", **tables},
+        run=Run(),
+    )
     write(job)
     entries = read(job.outputs["ledger"])
     assert [entry.metric for entry in entries] == ["top1", "parameters", "multiply_adds"]

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from jobs import describe
 from pacavit import params, paths
-from pacavit.claims.published import read
 from pacavit.claims.results import Measured, trained
 from pacavit.claims.tables import as_markdown, tabulate
+from pacavit.pipeline import targets
+from pacavit.published import read
 
 PUBLISHED = Path(__file__).resolve().parents[2] / paths.PUBLISHED
 TINY = "pacavit_tiny_p2cconv_100_0"
@@ -49,13 +50,13 @@ def test_a_table_holds_the_models_of_its_task_and_may_be_empty(claims):
     assert as_markdown(tabulate("coco", claims, results)).count("\n") == 2
 
 
-def test_metrics_files_of_several_seeds_become_one_row(project, claims):
+def test_metrics_files_of_several_seeds_become_one_row(published_numbers, claims):
     page = paths.path(paths.PARAMS, scale="paper", page="targets")
     page.write_text(page.read_text().replace("seeds: [42]", "seeds: [1, 2, 3]"))
     for seed, top1 in ((1, 80.5), (2, 81.0), (3, 81.5)):
-        path = paths.path(paths.IMAGENET_METRICS, scale="paper", variant=TINY, seed=seed)
+        path = targets.path("evaluate_imagenet.metrics", "paper", variant=TINY, seed=seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"top1": top1, "origin": {"official": True, "commit": "c", "data": "d"}}))
-    found = trained(SimpleNamespace(scale="paper", params=params.load("paper")))
+    found = trained(describe("claims", params.load("paper"), "paper"))
     (row,) = tabulate("imagenet", claims, found).to_dict("records")
     assert (row["mean"], row["deviation"], row["seeds"]) == (81.0, 0.5, 3)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from few_pictures import MODULES
 
-from pacavit import params, paths, stages
+from jobs import describe, with_archives
+from pacavit import params
 from pacavit.data import sources
-from pacavit.tracking import Run
+from pacavit.job import Job
 
 
 @pytest.fixture
@@ -15,24 +16,10 @@ def make_job(project):
     """A function that returns a job of a data stage, with few pictures."""
     given = params.load("mini")
 
-    def make(stage: str, **changed) -> stages.Job:
+    def make(stage: str, **changed) -> Job:
         dataset = stage.split("_")[1]
-        section = getattr(given.data, dataset)
-        source = section.archives.model_copy(update={"train_images": 40, "val_images": 12, **changed})
-        data = given.data.model_copy(update={dataset: section.model_copy(update={"archives": source})})
-        pages = {**vars(given), "data": data}
-        spec = stages.STAGES[stage]
-        return stages.Job(
-            stage=stage,
-            scale="mini",
-            names={},
-            params=params.Params(**pages),
-            inputs={name: paths.path(p, scale="mini") for name, p in spec.inputs.items()},
-            outputs={name: paths.path(p, scale="mini") for name, p in spec.outputs.items()},
-            fingerprint="test",
-            work=project / "work",
-            run=Run(None),
-        )
+        few = {"kind": "digits", "seed": 0, "train_images": 40, "val_images": 12, **changed}
+        return describe(stage, with_archives(given, dataset, few))
 
     return make
 

@@ -13,7 +13,8 @@ from few_pictures import MODULES, hashes
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pacavit import params, stages
+from jobs import describe, with_archives
+from pacavit import params
 from pacavit.data import coco, digits, imagenet, sources
 from pacavit.data.miniatures import coco as coco_miniature
 from pacavit.data.miniatures import imagenet as imagenet_miniature
@@ -232,17 +233,8 @@ def test_a_shard_is_closed_at_its_size(prepared, monkeypatch):
 
 
 def test_archives_of_ones_own_are_linked_or_missed_by_name(make_job, tmp_path):
-    own = params.DataPage.model_validate(
-        {
-            **json.loads(params.load("mini").data.model_dump_json()),
-            "ade20k": {
-                "archives": {"kind": "own", "directory": "mine", "verify": "size"},
-                "prepare": {"max_gigabytes": 1, "complete": False},
-            },
-        }
-    )
-    job = make_job("archives_ade20k")
-    job = stages.Job(**{**vars(job), "params": params.Params(**{**vars(job.params), "data": own})})
+    own = {"kind": "own", "directory": "mine", "verify": "size"}
+    job = describe("archives_ade20k", with_archives(params.load("mini"), "ade20k", own))
     with pytest.raises(
         PacavitError, match=r"mine/ADEChallengeData2016\.zip: missing or empty; fetch the official"
     ):

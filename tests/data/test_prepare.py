@@ -15,21 +15,25 @@ import pytest
 from few_pictures import MODULES, hashes
 from PIL import Image
 
-from pacavit import params, paths, stages
+from jobs import describe, with_data
+from pacavit import params, paths
 from pacavit.data import imagenet, sources, tasks
 from pacavit.data.archives import add_to_tar
 from pacavit.data.devkit import write_devkit
 from pacavit.errors import PacavitError
 from pacavit.files import resumable_directory
+from pacavit.job import Job
+from pacavit.pipeline import targets
 
 
-def with_prepare(job: stages.Job, **values) -> stages.Job:
+def with_prepare(job: Job, **values) -> Job:
     """Return the job with other values under its data set's `prepare`."""
     dataset = job.stage.removeprefix("prepare_")
-    section = getattr(job.params.data, dataset)
-    section = section.model_copy(update={"prepare": section.prepare.model_copy(update=values)})
-    data = job.params.data.model_copy(update={dataset: section})
-    return stages.Job(**{**vars(job), "params": params.Params(**{**vars(job.params), "data": data})})
+    given = params.load("mini")
+    return describe(
+        job.stage,
+        with_data(given, dataset, "prepare", {**getattr(given.data, dataset).prepare.model_dump(), **values}),
+    )
 
 
 @pytest.mark.slow
@@ -198,7 +202,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(make_job, prepared, pr
     environment = {**os.environ, tasks.WORKERS: "2"}
     command = [sys.executable, "-m", "pacavit", "prepare", dataset]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    folder = paths.path(paths.PREPARED, scale="mini", dataset=dataset)
+    folder = targets.path(f"prepare_{dataset}.data", "mini")
     undisturbed = hashes(folder)
     rng = np.random.default_rng(0)
     folder.rename(project / "undisturbed")

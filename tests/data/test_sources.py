@@ -11,26 +11,23 @@ from few_pictures import MODULES, hashes
 from PIL import Image
 from test_fetch import Server, running
 
-from pacavit import params, paths, stages
+from jobs import describe, with_archives
+from pacavit import params
 from pacavit.data import fetch, imagenet, registry, sources
 from pacavit.errors import PacavitError
+from pacavit.job import Job
+from pacavit.pipeline import targets
+from pacavit.pipeline.run import run
 from pages import change, shorten
 
 
 @pytest.fixture
-def from_source(make_job):
+def from_source(project):
     """A function that returns the jobs that provide and prepare a data set from a source."""
 
-    def create(dataset: str, **source) -> tuple[stages.Job, stages.Job]:
-        jobs = []
-        for step in ("archives", "prepare"):
-            job = make_job(f"{step}_{dataset}")
-            page = json.loads(job.params.data.model_dump_json())
-            page[dataset]["archives"] = source
-            data = params.DataPage.model_validate(page)
-            pages = params.Params(**{**vars(job.params), "data": data})
-            jobs.append(stages.Job(**{**vars(job), "params": pages}))
-        return jobs[0], jobs[1]
+    def create(dataset: str, **source) -> tuple[Job, Job]:
+        given = with_archives(params.load("mini"), dataset, source)
+        return describe(f"archives_{dataset}", given), describe(f"prepare_{dataset}", given)
 
     return create
 
@@ -282,8 +279,8 @@ def test_images_of_ones_own_are_trained_on_by_a_scale_of_ones_own(project):
         *(("archives_imagenet", {}), ("prepare_imagenet", {})),
         *((step, {"variant": "test_pacavit", "seed": 0}) for step in ("pretrain", "evaluate_imagenet")),
     ):
-        stages.run(stage, "mine", **names)
-    metrics = paths.path(paths.IMAGENET_METRICS, scale="mine", variant="test_pacavit", seed=0)
+        run(stage, "mine", **names)
+    metrics = targets.path("evaluate_imagenet.metrics", "mine", variant="test_pacavit", seed=0)
     measured = json.loads(metrics.read_text())
     assert set(measured["per_class"]) == {"red", "blue"}
     assert measured["top1"] > 90

@@ -2,14 +2,14 @@
 
 import itertools
 
-from pacavit import stages
 from pacavit.figures import dag
+from pacavit.pipeline.table import STAGES
 
 
 def test_every_stage_of_the_target_all_is_drawn_after_what_it_reads():
     drawing = dag.draw({"pretrain": 3})
     nodes = {node.name: node for node in drawing.nodes}
-    assert set(nodes) == {name for name, spec in stages.STAGES.items() if not spec.released}
+    assert set(nodes) == {name for name, spec in STAGES.items() if not spec.released}
     for name, read in dag.reads().items():
         assert all(nodes[other].x < nodes[name].x for other in read)
     assert nodes["pretrain"].jobs == 3

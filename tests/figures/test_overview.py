@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pacavit import params, paths
-from pacavit.claims import ledger, published
+from pacavit import params, paths, published
+from pacavit.claims import ledger
 from pacavit.claims.complexity import attention_costs
 from pacavit.figures import overview
-from pacavit.stages import STAGES
+from pacavit.pipeline import targets
 from pacavit.tracking import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,12 +25,11 @@ def written(tmp_path_factory):
     """What the stage writes if the first model had been trained, to 80.0 %."""
     folder = tmp_path_factory.mktemp("overview")
     claims = published.read(ROOT / paths.PUBLISHED)
-    complexity = json.loads((ROOT / paths.path(paths.COMPLEXITY, scale="mini")).read_text())
+    complexity = json.loads((ROOT / targets.path("complexity.complexity", "mini")).read_text())
     complexity["attention"] = attention_costs()
     (folder / "complexity.json").write_text(json.dumps(complexity))
     entries = ledger.judge_all(claims, complexity, {}, params.load("mini").claims)
     entries = [replace(e, measured="80.0") if e.id == "imagenet.main.1.top1" else e for e in entries]
-    spec = STAGES["overview"]
     benchmarks = folder / "benchmarks.json"
     sizes = [
         {"name": f"{kind}, {size}², {what}", "median": size * 1.5}
@@ -45,7 +44,7 @@ def written(tmp_path_factory):
             "complexity": folder / "complexity.json",
             "benchmarks": benchmarks,
         },
-        outputs={key: folder / paths.path(p, scale="mini").name for key, p in spec.outputs.items()},
+        outputs={key: folder / path.name for key, path in targets.outputs("overview", "mini", {}).items()},
         run=Run(None),
     )
     ledger.save(job.inputs["ledger"], entries)

@@ -1,29 +1,30 @@
 """What the report gathers, without a browser."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pacavit import params, paths
+from jobs import describe
+from pacavit import params
 from pacavit.figures import report
 from pacavit.interpretation.measures import pack
+from pacavit.pipeline import targets
 
 MEASURED = {"nmi": 0.5, "purity": 0.5, "matched_miou": 0.2, "use_entropy": 0.9, "used": 2, "clusters": 2}
 
 
 @pytest.fixture
 def job(project):
-    """A job at the miniature's scale with two seeds."""
+    """A function that returns the job of the page at the miniature's scale with two seeds."""
     given = params.load("mini")
-    targets = given.targets.model_copy(update={"seeds": [0, 1], "heads": ["paca"]})
-    return SimpleNamespace(scale="mini", params=params.Params(**{**vars(given), "targets": targets}))
+    wanted = given.targets.model_copy(update={"seeds": [0, 1], "heads": ["paca"]})
+    return lambda: describe("report", params.Params(**{**vars(given), "targets": wanted}))
 
 
 def write(seed: int, clusters: np.ndarray) -> None:
-    path = paths.path(paths.CLUSTERS, scale="mini", variant="test_pacavit", head="paca", seed=seed)
+    path = targets.path("clusters.measures", "mini", variant="test_pacavit", head="paca", seed=seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     stages = {name: {**MEASURED, "untrained": MEASURED} for name in ("head", "stage 1")}
     kept = [{name: pack(clusters) for name in stages}]
@@ -33,14 +34,14 @@ def write(seed: int, clusters: np.ndarray) -> None:
 def test_seeds_are_compared_whatever_they_number_their_clusters(job):
     write(0, np.array([[0, 0], [1, 1]]))
     write(1, np.array([[1, 1], [0, 0]]))
-    rows = report._measures(job)
+    rows = report._measures(job())
     assert [row["stage"] for row in rows] == ["stage 1", "head"] * 2
     assert [row["seeds"] for row in rows] == [1.0] * 4
 
 
 def test_a_seed_that_is_not_measured_yet_is_left_out(job):
     write(0, np.array([[0, 0], [1, 1]]))
-    rows = report._measures(job)
+    rows = report._measures(job())
     assert [row["seeds"] for row in rows] == [None, None]
 
 

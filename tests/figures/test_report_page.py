@@ -19,7 +19,7 @@ SCREENSHOTS = "PACAVIT_SCREENSHOTS"
 
 @pytest.fixture(scope="module")
 def address(small_run):
-    return (small_run.folder / "reports/index.html").as_uri()
+    return (small_run.folder / "reports/mini/index.html").as_uri()
 
 
 def keep(seen, name: str, **options) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from pacavit.errors import TrainingInterruptedError
 from pacavit.files import sha256
+from pacavit.runtime.interruption import Interruption
 from pacavit.training import ade20k, checkpoint, coco, pretrain
-from pacavit.training.interruption import Interruption
 
 #: By task, or by head: the function that trains, and further arguments of ``create_job``.
 TRAININGS = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gpu_trainings import TRAININGS, run
 
-from pacavit.training.progress import Progress
+from pacavit.runtime.progress import Progress
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_only")]
 

@@ -9,14 +9,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pacavit import params, paths
+from jobs import describe
+from pacavit import params
 from pacavit.data.manifest import read_manifest
 from pacavit.interpretation import stage
 from pacavit.interpretation.measures import unpack
 from pacavit.interpretation.views import Assigned
 from pacavit.openmmlab import models
-from pacavit.stages import STAGES, Job
-from pacavit.tracking import Run
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +26,22 @@ def measured(miniature, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clusters")
     names = {"variant": "test_pacavit", "head": "paca", "seed": 0}
     given = params.load("mini")
-    job = Job(
-        stage="clusters",
-        scale="mini",
+    job = describe(
+        "clusters",
+        given,
+        work=folder / "work",
         names=names,
-        params=given,
         inputs={
-            "data": miniature / paths.path(paths.PREPARED, scale="mini", dataset="ade20k"),
+            "data": miniature / targets.path("prepare_ade20k.data", "mini"),
             "weights": folder / "segmentor.safetensors",
         },
         outputs={"measures": folder / "measures.json"},
-        fingerprint="test",
-        work=folder / "work",
-        run=Run(folder / "work"),
     )
     torch.manual_seed(1)
     classes = len(read_manifest(job.inputs["data"])["classes"])
-    segmentor = models.build(models.segmentor(job, classes, None, "BN"), "mmseg")
+    segmentor = models.build(
+        models.segmentor(describe("ade20k", given, names=names), classes, None, "BN"), "mmseg"
+    )
     save_file(segmentor.state_dict(), job.inputs["weights"])
     stage.measure(job)
     return json.loads(job.outputs["measures"].read_text())

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pacavit.openmmlab.runner import ExactLoop
+from pacavit.training.finetuning import ExactLoop
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pacavit import params, paths
-from pacavit.claims import published
+from pacavit import params, paths, published
 from pacavit.models import paca_vit, variant_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,11 @@ def machine(project):
 def counted(monkeypatch):
     """The counting, which takes seconds, replaced by round numbers."""
     model = {"parameters": 10_000_000, "multiply_adds": 1e9, "activations": 100_000_000}
-    monkeypatch.setattr(costs, "model_costs", lambda *arguments: model)
+    monkeypatch.setattr(costs.Models, "costs", lambda *arguments: model)
+
+
+def planned(target, machine):
+    return costs.costs("paper", params.load("paper"), target, machine, {})
 
 
 def test_the_rate_of_a_published_training_gives_its_time(project):
@@ -34,7 +38,7 @@ def test_the_rate_of_a_published_training_gives_its_time(project):
 
 
 def test_a_pretraining_is_three_forward_passes_an_image_and_one_a_validation(project, machine, counted):
-    found = {cost.stage: cost for cost in costs.costs("paper", TINY, machine)}
+    found = {cost.stage: cost for cost in planned(TINY, machine)}
     images = 300 * (1_281_167 // 1024) * 1024
     flops = 2e9 * (3 * images + 300 * 50_000)
     low, high = params.load("paper").plan.utilisation.imagenet
@@ -48,12 +52,12 @@ def test_a_pretraining_is_three_forward_passes_an_image_and_one_a_validation(pro
 
 def test_more_processors_than_a_global_batch_can_be_shared_by_are_not_used_by_one_job(project, counted):
     many = costs.Machine("h100", params.load("paper").plan.processors["h100"], 64)
-    found = {cost.stage: cost for cost in costs.costs("paper", TINY, many)}
+    found = {cost.stage: cost for cost in planned(TINY, many)}
     assert (found["pretrain"].processors, found["coco"].processors) == (8, 8)
 
 
 def test_jobs_wait_for_their_inputs_and_for_processors(project, counted, machine):
-    found = costs.costs("paper", "main", machine)
+    found = planned("main", machine)
     for which in (0, 1):
         alone = wall_hours(found, 8, "paper", which)
         assert alone >= sum(cost.hours[which] for cost in found if cost.processors == 8)
@@ -77,13 +81,13 @@ def test_a_job_begins_when_as_many_processors_as_it_uses_are_free():
 
 def test_an_unknown_processor_or_target_is_one_line(project):
     with pytest.raises(PacavitError, match=r"processor 'tpu': params/paper/plan\.yaml has v100, a100, h100"):
-        table.plan_for("paper", "main", "tpu")
+        table.plan_for(params.load("paper"), "paper", "main", "tpu")
     with pytest.raises(PacavitError, match="target 'base': unknown"):
-        table.plan_for("paper", "base")
+        table.plan_for(params.load("paper"), "paper", "base")
 
 
 def test_the_table_adds_up(project, machine, counted):
-    plan = table.summary(costs.costs("paper", "main", machine), machine, "paper", "main")
+    plan = table.summary(planned("main", machine), machine, "paper", "main")
     assert sum(row["jobs"] for row in plan["stages"]) == plan["jobs"]
     assert sum(row["disk"] for row in plan["stages"]) == pytest.approx(plan["disk"])
     lines = table.as_markdown(plan).splitlines()

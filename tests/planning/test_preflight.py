@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from pacavit import paths
 from pacavit.cli import cli
 from pacavit.data.registry import DATASETS
+from pacavit.pipeline import targets
 from pacavit.planning import preflight
 from pacavit.planning.preflight import check
 
@@ -40,7 +41,7 @@ def test_an_archive_that_is_missing_or_of_another_size_is_named(project):
 
 
 def test_data_that_are_there_need_no_archive(project):
-    paths.path(paths.PREPARED, scale="paper", dataset="imagenet").mkdir(parents=True)
+    targets.path("prepare_imagenet.data", "paper").mkdir(parents=True)
     assert found("imagenet", "paper", "only_imagenet") == [("ok", "prepared already")]
 
 

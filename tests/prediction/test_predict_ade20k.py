@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pacavit.data.manifest import read_manifest
-from pacavit.evaluation import ade20k
+from pacavit.measurement import ade20k
 from pacavit.prediction import ade20k as module
 
 

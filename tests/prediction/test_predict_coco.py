@@ -9,7 +9,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from pacavit.data.coco import annotation_file
-from pacavit.evaluation import coco
+from pacavit.measurement import coco
 from pacavit.prediction.trained import read_classes
 
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from pacavit.data.manifest import read_manifest
-from pacavit.evaluation import imagenet
 from pacavit.files import sha256
+from pacavit.measurement import imagenet
 
 
 def test_the_probabilities_are_those_of_the_evaluation(model, photos, predict, results, project):

@@ -12,7 +12,7 @@ from small_profile import ON_SLURM, take_profile
 
 from clones import environment, small_clone, typed
 from pacavit.files import sha256
-from pacavit.training.interruption import BUDGET
+from pacavit.runtime.interruption import BUDGET
 from pages import change, shorten
 
 pytestmark = pytest.mark.slow

@@ -3,8 +3,9 @@
 import pytest
 from small_profile import ON_SLURM, take_profile
 
-from clones import numbers, small_clone, typed
-from pacavit import params, stages
+from clones import COUNTED, numbers, small_clone, typed
+from pacavit import params
+from pacavit.pipeline import targets
 from pages import change
 
 pytestmark = pytest.mark.slow
@@ -19,10 +20,10 @@ def test_the_miniature_measures_on_slurm_what_it_measures_without(cluster, small
     typed(clone, *ON_SLURM)
     monkeypatch.chdir(clone)
     # The repository holds what the others write.
-    jobs = [job for job in stages.jobs(params.load("mini").targets) if job[0] not in ("complexity", "costs")]
+    jobs = [job for job in targets.jobs(params.load("mini").targets) if job[0] not in COUNTED]
     assert len(cluster.jobs().keys() - before.keys()) == len(jobs)
     expected = {path: metrics for path, metrics in small_run.numbers.items() if "/upernet/" not in path}
     assert len(expected) == 3
     assert numbers(clone) == expected
-    assert (clone / "reports/index.html").exists()
+    assert (clone / "reports/mini/index.html").exists()
     assert "Nothing to be done" in typed(clone, *ON_SLURM).stderr

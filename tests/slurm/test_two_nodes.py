@@ -9,7 +9,7 @@ import pytest
 
 from pacavit.errors import REQUEUE_EXIT
 from pacavit.files import sha256
-from pacavit.training.interruption import BUDGET
+from pacavit.runtime.interruption import BUDGET
 from pages import shorten
 
 pytestmark = pytest.mark.slow

@@ -302,9 +302,9 @@ def at_its_size(sample: dict) -> dict:
 def test_a_detector_predicts_the_boxes_of_its_weights(handed_over):
     import torch
 
-    from pacavit.checkpoints import load as load_weights
     from pacavit.openmmlab import datasets, models
     from pacavit.training import coco
+    from pacavit.weights.fit import load as load_weights
 
     job, model, description = handed_over(coco.finetune, "coco")
     recipe = job.params.coco.recipe
@@ -336,9 +336,9 @@ def test_a_detector_predicts_the_boxes_of_its_weights(handed_over):
 def test_a_segmentor_predicts_the_map_of_its_weights(handed_over, head):
     import torch
 
-    from pacavit.checkpoints import load as load_weights
     from pacavit.openmmlab import datasets, models
     from pacavit.training import ade20k
+    from pacavit.weights.fit import load as load_weights
 
     job, model, description = handed_over(ade20k.finetune, "ade20k", head)
     pipeline = datasets.segmentation_testing(job.params.ade20k.recipe)

@@ -113,17 +113,3 @@ def test_two_project_folders_on_one_server_have_one_each(work, job, monkeypatch,
     found = {run.info.run_id for run in parents(client)}
     assert len(found) == 2
     assert {run.data.tags[PARENT] for run in runs(client)} == found
-
-
-def test_runs_of_earlier_versions_come_below_it_too(work, job):
-    with job():
-        pass
-    client, found = replayed(work)
-    client.delete_tag(found.info.run_id, PARENT)
-    (work / "synced.json").write_text(
-        '{"uri": "", "run": null, "metrics": 0, "artifacts": [], "status": null}'
-    )
-    client, again = replayed(work)
-    (parent,) = parents(client)
-    assert again.info.run_id == found.info.run_id
-    assert again.data.tags[PARENT] == parent.info.run_id

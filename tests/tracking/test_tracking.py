@@ -100,15 +100,21 @@ def test_a_failed_job_says_so_and_the_error_goes_on(work, job, error, status):
     assert (info(work)["status"], info(work)["error"]) == (status, f"{type(error).__name__}: {error}")
 
 
-def test_the_commit_is_noted_with_edits(work, job):
-    for command in (["init", "-q"], ["add", "data.txt"]):
+def test_the_commit_is_noted_with_edits_of_what_results_follow_from(work, job):
+    for name in ("params/mini/coco.yaml", "dvc.lock"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("before")
+    for command in (["init", "-q"], ["add", "params", "dvc.lock"]):
         subprocess.run(["git", *command], check=True)
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run(["git", *identity, "commit", "-qm", "data"], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    Path("dvc.lock").write_text("what a run writes")
+    Path("reports").mkdir()
+    Path("reports/metrics.json").touch()
     with job():
         assert info(work)["commit"] == head.stdout.strip()
-    Path("data.txt").write_text("edited")
+    Path("params/mini/coco.yaml").write_text("edited")
     with job():
         assert info(work)["commit"] == f"{head.stdout.strip()}-dirty"
 

@@ -9,8 +9,8 @@ import pytest
 from pacavit import paths
 from pacavit.evaluation.ade20k import evaluate
 from pacavit.files import sha256
-from pacavit.openmmlab import runner
 from pacavit.training import ade20k
+from pacavit.training import finetuning as runner
 
 
 class Killed(BaseException):

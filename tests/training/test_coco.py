@@ -7,11 +7,12 @@ from safetensors.torch import load_file
 from optimizers import options_by_name
 from pacavit.data.coco import annotation_file
 from pacavit.errors import PacavitError
-from pacavit.evaluation.coco import SUMMARY, evaluate
+from pacavit.evaluation.coco import evaluate
 from pacavit.files import sha256
-from pacavit.openmmlab import runner
+from pacavit.measurement.coco import SUMMARY
 from pacavit.openmmlab.models import build
 from pacavit.training import coco
+from pacavit.training import finetuning as runner
 
 
 class Killed(BaseException):

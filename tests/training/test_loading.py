@@ -134,7 +134,7 @@ def test_loading_processes_end_with_a_training_that_is_killed():
 LATE = """
 import multiprocessing, os, time
 from pathlib import Path
-from pacavit.training.interruption import follow_the_training
+from pacavit.runtime.interruption import follow_the_training
 def start(parent):
     while os.getppid() == parent:
         time.sleep(0.01)

@@ -11,8 +11,9 @@ from marks import tiny_first
 from optimizers import options_by_name
 from pacavit import params
 from pacavit.models import paca_vit
-from pacavit.openmmlab import models, runner
+from pacavit.openmmlab import models
 from pacavit.training import ade20k, coco
+from pacavit.training import finetuning as runner
 
 VARIANTS = [name for name in paca_vit._VARIANTS if name != "test_pacavit"]
 CONV = "pacavit_tiny_p2cconv_100_0"

@@ -11,16 +11,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
+from jobs import describe
 from optimizers import options_by_name
-from pacavit import params, paths, stages
+from pacavit import params
 from pacavit.data import ade20k as ade20k_data
 from pacavit.data import coco as coco_data
 from pacavit.data import imagenet as imagenet_data
 from pacavit.data import sources
-from pacavit.openmmlab import runner
+from pacavit.job import Job
 from pacavit.openmmlab.models import scoped
-from pacavit.tracking import Run
+from pacavit.pipeline import targets
 from pacavit.training import ade20k, coco, pretrain
+from pacavit.training import finetuning as runner
 
 TINY = "pacavit_tiny_p2cconv_100_0"
 DEVICE = torch.device("cpu")
@@ -105,20 +107,14 @@ def paper_job(project, photos):
         whole = pages[task]
         pages[task] = whole.model_copy(update={"recipe": whole.recipe.model_copy(update=short)})
 
-    def create(stage: str, **names) -> stages.Job:
-        spec = stages.STAGES[stage]
-        return stages.Job(
-            **{"stage": stage, "scale": "paper", "names": names, "params": params.Params(**pages)},
-            inputs={key: paths.path(p, scale="paper", **names) for key, p in spec.inputs.items()},
-            outputs={key: paths.path(p, scale="paper", **names) for key, p in spec.outputs.items()},
-            **{"fingerprint": "test", "work": project / "work" / stage, "run": Run(project / "work" / stage)},
-        )
+    def create(stage: str, **names) -> Job:
+        return describe(stage, params.Params(**pages), "paper", project / "work" / stage, names)
 
     for dataset, module in {"imagenet": imagenet_data, "coco": coco_data, "ade20k": ade20k_data}.items():
         sources.provide(create(f"archives_{dataset}"))
         module.prepare(create(f"prepare_{dataset}"))
     torch.manual_seed(0)
-    target = paths.path(paths.PRETRAINED, scale="paper", variant=TINY, seed=42)
+    target = targets.path("pretrain.weights", "paper", variant=TINY, seed=42)
     target.parent.mkdir(parents=True)
     save_file(timm.create_model(TINY, num_classes=2).state_dict(), target)
     return create

@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
 from pacavit import params
-from pacavit.openmmlab import runner
 from pacavit.training import ade20k, coco
+from pacavit.training import finetuning as runner
 
 
 def rates(task):

@@ -4,48 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from workflow_repository import ROOT, VARIANTS, Checkout
-
-
-def _second_variant(page: Path) -> None:
-    lines = page.read_text().splitlines()
-    first = next(line for line in lines if line.startswith("  test_pacavit:"))
-    page.write_text("\n".join([*lines, first.replace("test_pacavit", "second")]) + "\n")
+import repositories
+from workflow_repository import Checkout
 
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory) -> Checkout:
     """A repository with two variants in which nothing has run."""
-    folder = tmp_path_factory.mktemp("fresh") / "project"
-    folder.mkdir()
-    for name in (
-        "Snakefile",
-        "profiles",
-        "slurm",
-        "workflow",
-        "dvc.yaml",
-        ".dvcignore",
-        ".gitignore",
-        "params",
-        "claims",
-        "reports/benchmarks.json",
-    ):
-        source = ROOT / name
-        (folder / name).parent.mkdir(exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    (folder / ".dvc").mkdir()
-    for name in ("config", ".gitignore"):
-        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
-    for page in ("pretrain", "coco", "ade20k"):
-        _second_variant(folder / "params" / "mini" / f"{page}.yaml")
-    targets = folder / "params" / "mini" / "targets.yaml"
-    targets.write_text(targets.read_text().replace("[test_pacavit]", f"[{', '.join(VARIANTS)}]"))
-    (folder / ".gitignore").write_text((folder / ".gitignore").read_text() + "*.log\n")
-    checkout = Checkout(folder)
-    checkout.run("git", "init", "--quiet", "--initial-branch=main")
-    checkout.run("git", "add", "--all")
-    checkout.run("git", "commit", "--quiet", "--message", "Begin")
-    return checkout
+    return repositories.create(tmp_path_factory.mktemp("fresh") / "project")
 
 
 def _copy(source: Checkout, folder: Path) -> Checkout:
@@ -56,10 +22,7 @@ def _copy(source: Checkout, folder: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def _built(fresh, once) -> Checkout:
     def build(folder: Path) -> None:
-        built = _copy(fresh, folder)
-        built.snakemake()
-        built.run("git", "add", "--all")
-        built.run("git", "commit", "--quiet", "--message", "Run")
+        repositories.build(_copy(fresh, folder))
 
     return Checkout(once("built", build) / "project")
 

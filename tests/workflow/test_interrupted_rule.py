@@ -1,13 +1,15 @@
 """A rule's command when a scheduler ends its job: Slurm signals every process of it at once, the shell and tee too."""
 
+import ast
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-
-from pacavit.workflow import Pipeline
 
 SAVES_AND_SAYS_SO = """#!/usr/bin/env python3
 import signal, sys, time
@@ -31,11 +33,14 @@ def pacavit(tmp_path, monkeypatch):
 
 
 def test_sigterm_to_all_processes_leaves_the_program_time_and_keeps_its_last_words(pacavit, project):
-    line = Pipeline("mini").command("costs").format(log="log")
-    shell = subprocess.Popen(["bash", "-c", f"set -euo pipefail; {line}"], start_new_session=True)
+    rules = (Path(__file__).resolve().parents[2] / "workflow/rules/stages.smk").read_text()
+    shell = re.search(r"shell:\n((?: +\".+\"\n)+)", rules)[1]
+    given = SimpleNamespace(command="pacavit costs --scale mini")
+    line = ast.literal_eval(f"({shell})").format(params=given, threads=1, log="log")
+    process = subprocess.Popen(["bash", "-c", f"set -euo pipefail; {line}"], start_new_session=True)
     until = time.monotonic() + 20
     while not (project / "begun").exists() and time.monotonic() < until:
         time.sleep(0.05)
-    os.killpg(shell.pid, signal.SIGTERM)
-    assert shell.wait(20) == 85
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 85
     assert (project / "log").read_text() == "state is saved\n"

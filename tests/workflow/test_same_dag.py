@@ -1,10 +1,14 @@
-"""dvc.yaml and the table of stages that Snakemake's rules use state the same jobs."""
+"""What DVC and Snakemake take from the table of stages."""
 
+import contextlib
 import re
+from pathlib import Path
 
-import pytest
+from workflow_repository import ROOT
 
-from pacavit import params, paths, stages
+from pacavit import params
+from pacavit.pipeline import dvc, targets
+from pacavit.pipeline.table import STAGES
 
 SCALE = "mini"
 
@@ -16,12 +20,13 @@ def dvc_jobs(folder) -> dict[str, dict]:
     jobs = {}
     with Repo(str(folder)) as repo:
         for stage in repo.index.stages:
-            deps = {dep.def_path for dep in stage.deps if "params" not in dep.def_path.split("/")[:1]}
+            paged = {dep.def_path for dep in stage.deps if dep.def_path.startswith("params/")}
+            deps = {dep.def_path for dep in stage.deps} - paged - {dvc.CODE}
             keys = {
-                f"{dep.def_path.removeprefix('params/').removeprefix(f'{SCALE}/').removesuffix('.yaml')}:{key}"
+                ":".join(filter(None, [page_of(dep.def_path), key]))
                 for dep in stage.deps
-                if dep.def_path.startswith("params/")
-                for key in dep.params
+                if dep.def_path in paged
+                for key in dep.params or [""]
             }
             outs = {out.def_path: out.use_cache for out in stage.outs}
             jobs[stage.addressing.removeprefix("dvc.yaml:")] = {
@@ -33,18 +38,30 @@ def dvc_jobs(folder) -> dict[str, dict]:
     return jobs
 
 
+def page_of(path: str) -> str:
+    return path.removeprefix("params/").removeprefix(f"{SCALE}/").removesuffix(".yaml")
+
+
 def own_jobs(given: params.Params) -> dict[str, dict]:
     """Return the same from the table of stages."""
     jobs = {}
-    small = re.compile(r"reports/\w+/(claims|curves|metrics|tables)/")
-    for stage, names in stages.jobs(given.targets):
-        spec = stages.STAGES[stage]
-        jobs[stages.name(stage, names)] = {
-            "command": paths.fill(stages.command(stage), scale=SCALE, **names),
-            "deps": {str(paths.path(p, scale=SCALE, **names)) for p in spec.inputs.values()}
-            | {folder_of(path) for path in stages.gathered(stage, SCALE, given.targets)},
-            "params": {key.format(**names) for key in spec.params},
-            "outs": {out: not small.match(out) for out in stages.written(stage, SCALE, names)},
+    for stage, names in targets.jobs(given.targets):
+        spec = STAGES[stage]
+        jobs[targets.name(stage, names)] = {
+            "command": targets.command(stage, SCALE, **names),
+            "deps": {str(path) for path in targets.inputs(stage, SCALE, names).values()}
+            | {
+                folder_of(str(path))
+                for files in targets.aggregated(stage, SCALE, given.targets).values()
+                for _, path in files
+            },
+            "params": {key.format(**names).removesuffix(":") for key in spec.params},
+            "outs": {
+                str(path): output.kind in ("cached", "folder")
+                for path, output in zip(
+                    targets.outputs(stage, SCALE, names).values(), spec.outputs.values(), strict=True
+                )
+            },
         }
     return jobs
 
@@ -54,29 +71,17 @@ def folder_of(path: str) -> str:
     return "/".join(path.split("/")[:3])
 
 
-def test_dvc_states_the_same_jobs(fresh, monkeypatch):
-    monkeypatch.chdir(fresh.folder)
-    assert dvc_jobs(fresh.folder) == own_jobs(params.load(SCALE))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (
-            "      - checkpoints/${scale}/pretrain/${item.variant}/seed${item.seed}.safetensors\n    params",
-            "    params",
-        ),
-        ("pacavit report --scale", "pacavit report  --scale"),
-        ("          - imagenet.prepare", "          - imagenet"),
-        ("      - reports/index.html", "      - reports/page.html"),
-    ],
-)
-def test_a_difference_is_seen(unbuilt, monkeypatch, old, new):
-    dvc_yaml = unbuilt.folder / "dvc.yaml"
-    assert old in dvc_yaml.read_text()
-    dvc_yaml.write_text(dvc_yaml.read_text().replace(old, new, 1))
+def test_dvc_takes_from_dvc_yaml_the_jobs_of_the_table(unbuilt, monkeypatch):
+    unbuilt.run("pacavit", "dvc")
     monkeypatch.chdir(unbuilt.folder)
-    assert dvc_jobs(unbuilt.folder) != own_jobs(params.load(SCALE))
+    found = dvc_jobs(unbuilt.folder)
+    assert found.pop(dvc.CODE_STAGE)["command"] == "pacavit code"
+    assert found == own_jobs(params.load(SCALE))
+
+
+def test_the_repositorys_dvc_yaml_is_what_the_table_gives():
+    with contextlib.chdir(ROOT):
+        assert Path("dvc.yaml").read_text() == dvc.yaml_text(SCALE, params.load(SCALE))
 
 
 def test_the_rules_run_the_commands_of_the_table(unbuilt, monkeypatch):

@@ -193,9 +193,11 @@ def test_what_one_can_act_on_is_told_in_snakemakes_words(told, message, level, k
 
 def test_nothing_to_do_tells_where_the_results_are_in_a_line(told, project):
     told("Nothing to be done (all requested files are present and up to date).")
-    (project / "reports").mkdir()
-    (project / "reports/index.html").touch()
-    assert told.account.ended() == "Results of scale mini: reports/index.html, `mlflow ui`, reports/mini/"
+    (project / "reports/mini").mkdir(parents=True)
+    (project / "reports/mini/index.html").touch()
+    assert (
+        told.account.ended() == "Results of scale mini: reports/mini/index.html, `mlflow ui`, reports/mini/"
+    )
 
 
 def test_a_job_in_slurms_queue_is_told_by_its_name(told):
@@ -239,7 +241,7 @@ def test_a_whole_run_as_one_sees_it(unbuilt):
     assert "reason: Missing output files" in (unbuilt.folder / log).read_text()
     again = unbuilt.run("snakemake", "--cores", "2")
     assert "Nothing to be done" in again
-    assert "Results of scale mini: reports/index.html" in again
+    assert "Results of scale mini: reports/mini/index.html" in again
     assert unbuilt.run("snakemake", "--cores", "2", "--quiet", "all").count("\n") == 1
 
 

@@ -1,10 +1,14 @@
 """A working copy of the workflow, and commands typed in it; only the work of the stages is replaced."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from pacavit import params
+from pacavit.files import MANIFEST, sha256
+from pacavit.pipeline import targets
 from pages import change
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,13 +31,22 @@ class Checkout:
         command.chmod(0o755)
         commands = Path(sys.executable).parent
         path = os.pathsep.join([str(fake), str(commands), os.environ["PATH"]])
+        # The package of the working copy itself, so that an edit of it counts.
+        more = {"PYTHONPATH": str(self.folder / "src"), **more}
         identity = {
             "GIT_AUTHOR_NAME": "a",
             "GIT_AUTHOR_EMAIL": "a@b",
             "GIT_COMMITTER_NAME": "a",
             "GIT_COMMITTER_EMAIL": "a@b",
         }
-        return {**os.environ, **identity, "PATH": path, "DVC_NO_ANALYTICS": "1", **more}
+        return {
+            **os.environ,
+            **identity,
+            "PATH": path,
+            "DVC_NO_ANALYTICS": "1",
+            "PACAVIT_TRACKING": "off",
+            **more,
+        }
 
     def run(self, *command: str, check: bool = True) -> str:
         """Type a command; return what it printed."""
@@ -67,6 +80,23 @@ class Checkout:
         before = self.ran()
         said = self.run("snakemake", "--cores", "2"), self.run("dvc", "repro")
         return "Nothing to be done" in said[0] and "up to date" in said[1] and self.ran() == before
+
+    def jobs(self) -> list[str]:
+        """Return the names of all jobs."""
+        return sorted(targets.name(*job) for job in self._wanted())
+
+    def results(self) -> dict[str, str]:
+        """Return the hash of every output of the targets, by path; `(none)` where there is none."""
+        found = {}
+        for stage, names in self._wanted():
+            for path in targets.outputs(stage, "mini", names).values():
+                file = self.folder / path / MANIFEST if (self.folder / path).is_dir() else self.folder / path
+                found[str(path)] = sha256(file) if file.exists() else "(none)"
+        return found
+
+    def _wanted(self):
+        with contextlib.chdir(self.folder):
+            return targets.jobs(params.load("mini").targets)
 
     def edit(self, page: str, old: str, new: str) -> None:
         """Edit the text of a page of parameters."""

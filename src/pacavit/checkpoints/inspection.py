@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from pacavit.checkpoints.fit import Fit
-from pacavit.checkpoints.reader import Checkpoint, read
 from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
 from pacavit.errors import PacavitError
+from pacavit.weights.fit import Fit
+from pacavit.weights.reader import Checkpoint, read
 
 
 @dataclass(frozen=True)

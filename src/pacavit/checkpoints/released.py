@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pacavit.checkpoints.export import save_as_safetensors
 from pacavit.checkpoints.inspection import inspect
-from pacavit.claims.published import checkpoints
 from pacavit.errors import PacavitError
-from pacavit.stages import Job
-from pacavit.training.progress import report
+from pacavit.job import Job
+from pacavit.published import checkpoints
+from pacavit.runtime.progress import report
 
 
 def take(job: Job) -> None:

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pacavit.checkpoints.fit import Fit
-from pacavit.checkpoints.reader import backbone_weights
 from pacavit.models import PaCaViT, variant_config, variant_names
+from pacavit.weights.fit import Fit
+from pacavit.weights.reader import backbone_weights
 
 Task = Literal["imagenet", "coco", "ade20k"]
 Head = Literal["paca", "upernet"]

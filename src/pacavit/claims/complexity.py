@@ -13,21 +13,17 @@ from timm.models import pvt_v2
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pacavit import params
 from pacavit.claims import baselines
 from pacavit.claims.operations import authors_total, correct_total, count_operations
-from pacavit.claims.published import COUNTS, SIZES, Claim, Counted, counted_by, read
 from pacavit.claims.statements import counted_quantities
 from pacavit.files import write_json
+from pacavit.job import Job
 from pacavit.models import PaCaViT, variant_config, variant_names
 from pacavit.models.paca_vit import PatchToClusterAttention, create_clustering
 from pacavit.openmmlab import models
 from pacavit.params import Params
-from pacavit.stages import Job
+from pacavit.published import COUNTS, SIZES, Claim, Counted, counted_by, read
 from pacavit.tracking import git_commit
-
-#: The scale whose pages hold the published settings.
-PAPER = "paper"
 
 #: Regions of an image in the published counts: boxes classified, and masks drawn.
 _BOXES, _MASKS = 1000, 100
@@ -37,10 +33,9 @@ _CLASSES = {"imagenet": 1000, "coco": 80, "ade20k": 150}
 
 def count(job: Job) -> None:
     """Write parameters and multiply-adds of the published models, and of one attention layer over its patches."""
-    paper = params.load(PAPER)
     wanted = wanted_models(read(job.inputs["published"]))
     bar = tqdm(wanted, desc="complexity", unit="model", disable=None)
-    counted = [measure(model, paper) for model in bar]
+    counted = [measure(model, job.paper) for model in bar]
     write_json(
         job.outputs["complexity"],
         {"models": counted, "attention": attention_costs(), "origin": {"commit": git_commit()}},

@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pacavit import paths, readme
-from pacavit.claims import published, results, statements, tables
-from pacavit.claims.published import COUNTS, SIZES, Claim, Counted, counted_by, is_paca
+from pacavit import published
+from pacavit.claims import results, statements, tables
 from pacavit.claims.results import METRICS, Measured, Results, official
 from pacavit.claims.statements import Quantity
 from pacavit.files import atomic_file
+from pacavit.job import Job
 from pacavit.params.claims import Agreement, ClaimsPage
-from pacavit.stages import Job
-from pacavit.training.progress import report
+from pacavit.pipeline import targets
+from pacavit.published import COUNTS, SIZES, Claim, Counted, counted_by, is_paca
+from pacavit.runtime.progress import report
 
 Verdict = Literal["reproduced", "within tolerance", "differs", "misprint", "needs data"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "within tolerance", "differs", "misprint", "needs data")
@@ -81,7 +82,7 @@ class Entry:
 
 
 def write(job: Job) -> None:
-    """Write the ledger, and the number of each verdict into the README."""
+    """Write the ledger."""
     claims = published.read(job.inputs["published"])
     complexity = json.loads(job.inputs["complexity"].read_text())
     trained, released = results.trained(job), results.released(job)
@@ -92,8 +93,6 @@ def write(job: Job) -> None:
     job.run.log({verdict.replace(" ", "_"): n for verdict, n in table["all"].items()}, step=0)
     job.run.artifact(job.outputs["ledger"])
     report("claims: " + ", ".join(f"{n} {verdict}" for verdict, n in table["all"].items()))
-    if readme.update("pacavit claims", as_markdown(table, job.scale)):
-        report("claims: the table of verdicts in README.md is renewed")
 
 
 def save(path: Path, entries: Sequence[Entry]) -> None:
@@ -185,7 +184,7 @@ def summary(entries: Sequence[Entry]) -> dict[str, dict[Verdict, int]]:
 def as_markdown(table: Mapping[str, Mapping[Verdict, int]], scale: str) -> str:
     """Return the summary as a table for the README."""
     lines = [
-        f"Verdicts at scale `{scale}`, in full in `{paths.fill(paths.LEDGER, scale=scale)}`:",
+        f"Verdicts at scale `{scale}`, in full in `{targets.path('claims.ledger', scale)}`:",
         "",
         f"| published | {' | '.join(VERDICTS)} | all |",
         f"|---|{'---:|' * (len(VERDICTS) + 1)}",

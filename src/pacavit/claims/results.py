@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pacavit import paths, stages
-from pacavit.stages import DATASETS, Job
+from pacavit.job import Job
+from pacavit.pipeline.table import DATASETS
 
 #: Where a published metric stands in a metrics file, and the factor to the published unit.
 METRICS = {
@@ -62,12 +62,9 @@ def official(results: Results) -> Results:
 def _read(job: Job, prefix: str) -> Results:
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for task in DATASETS:
-        stage = f"{prefix}{task}"
-        for names in stages.targets(stage, job.params.targets):
-            path = paths.path(stages.STAGES[stage].outputs["metrics"], scale=job.scale, **names)
-            if path.exists():
-                key = (task, str(names["variant"]), str(names.get("head", "")))
-                found.setdefault(key, []).append(_metrics(path))
+        for names, path in job.aggregated[f"{prefix}{task}.metrics"]:
+            key = (task, str(names["variant"]), str(names.get("head", "")))
+            found.setdefault(key, []).append(_metrics(path))
     return {key: _joined(runs) for key, runs in found.items()}
 
 

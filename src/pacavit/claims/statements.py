@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pacavit.claims.published import COUNTS
+from pacavit.published import COUNTS
 
 
 class Quantity(NamedTuple):

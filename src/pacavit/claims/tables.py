@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from pacavit.claims.published import Claim
 from pacavit.claims.results import METRICS, Measured, Results
 from pacavit.files import atomic_file
-from pacavit.stages import DATASETS, Job
+from pacavit.job import Job
+from pacavit.pipeline.table import DATASETS
+from pacavit.published import Claim
 
 #: Metrics of each task, in the order of the columns.
 _COLUMNS = {

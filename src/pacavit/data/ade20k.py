@@ -13,7 +13,7 @@ from pacavit.data.extraction import extract, image_parts
 from pacavit.data.manifest import check_official, write_manifest
 from pacavit.errors import PacavitError
 from pacavit.files import resumable_directory
-from pacavit.stages import Job
+from pacavit.job import Job
 
 SPLITS = {"train": "training", "val": "validation"}
 TOP = "ADEChallengeData2016/"

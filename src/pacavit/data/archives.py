@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
-from pacavit.stages import Job
+from pacavit.job import Job
 
 #: More than this many bytes out of one byte in is a bomb, not data.
 _MAX_RATIO = 200

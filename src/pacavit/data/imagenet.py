@@ -31,7 +31,7 @@ from pacavit.data.devkit import read_devkit
 from pacavit.data.manifest import check_official, write_manifest
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST, atomic_file, resumable_directory, sha256
-from pacavit.stages import Job
+from pacavit.job import Job
 
 _MEGABYTE = 1 << 20
 

@@ -13,9 +13,9 @@ from pooch import hashes
 from pacavit.data import fetch
 from pacavit.data.registry import DATASETS, ArchiveFile
 from pacavit.errors import PacavitError
+from pacavit.job import Job
 from pacavit.params.data import DownloadedArchives, OwnArchives
-from pacavit.stages import Job
-from pacavit.training.progress import report
+from pacavit.runtime.progress import report
 
 
 def provide(job: Job) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
-from pacavit.training.progress import report
+from pacavit.runtime.progress import report
 
 #: Number of processes; by default one for each core that this job may use.
 WORKERS = "PACAVIT_WORKERS"

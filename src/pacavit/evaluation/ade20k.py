@@ -1,64 +1,19 @@
-"""Mean IoU, mean accuracy and pixel accuracy on ADE20K, from one confusion matrix."""
+"""The stage that measures segmentors on ADE20K's validation images."""
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from pacavit.checkpoints import load
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
-from pacavit.openmmlab import datasets, models
-from pacavit.openmmlab.models import IGNORED
-from pacavit.params.ade20k import Ade20kRecipe
-from pacavit.params.evaluate import Evaluation
-from pacavit.stages import Job
-from pacavit.training.distributed import gather, is_main, process_group, rank, world_size
-from pacavit.training.stream import seed_all
-
-#: Name, predicted and true label map (H, W) of an image, by its number.
-Maps = dict[int, tuple[str, np.ndarray, np.ndarray]]
-
-
-class Confusion:
-    """Counts of pixels by true and predicted class; unlabelled pixels do not count.
-
-    Args:
-        num_classes: K.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
-
-    def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Count two label maps (H, W) of classes from 0; ``truth`` has 255 where there is no label."""
-        labelled = truth != IGNORED
-        size = len(self.counts)
-        pairs = truth[labelled].astype(np.int64) * size + prediction[labelled]
-        self.counts += np.bincount(pairs, minlength=size * size).reshape(size, size)
-
-    def iou(self) -> np.ndarray:
-        """Return the intersection over union of each class (K,), nan for one that is nowhere."""
-        hits = np.diag(self.counts)
-        with np.errstate(invalid="ignore"):
-            return hits / (self.counts.sum(0) + self.counts.sum(1) - hits)
-
-    def summary(self) -> dict[str, float]:
-        """Return ``mIoU``, ``mAcc`` and ``aAcc`` from 0 to 1, means over the classes that occur."""
-        hits = np.diag(self.counts)
-        with np.errstate(invalid="ignore"):
-            recall = hits / self.counts.sum(1)
-        return {
-            "mIoU": float(np.nanmean(self.iou())),
-            "mAcc": float(np.nanmean(recall)),
-            "aAcc": float(hits.sum() / self.counts.sum()),
-        }
+from pacavit.job import Job
+from pacavit.measurement.ade20k import Maps, measure, segmentation_loader
+from pacavit.openmmlab import models
+from pacavit.runtime.distributed import gather, is_main, process_group
+from pacavit.runtime.seeds import seed_all
+from pacavit.weights import load
 
 
 def evaluate(job: Job) -> None:
@@ -88,46 +43,6 @@ def evaluate(job: Job) -> None:
     write_metrics(
         job, {**confusion.summary(), "per_class": per_class, "images": len(loader.dataset), **untrained}
     )
-
-
-def segmentation_loader(job: Job, recipe: Ade20kRecipe, options: Evaluation) -> DataLoader:
-    """Return the validation images, in order."""
-    dataset = datasets.segmentation(job.inputs["data"], "val", datasets.segmentation_testing(recipe))
-    return datasets.validation_loader(dataset, options.batch_size, options.workers)
-
-
-def measure(
-    model: torch.nn.Module,
-    loader: DataLoader,
-    num_classes: int,
-    kept: Maps | None = None,
-    keep: int = 0,
-) -> Confusion:
-    """Return the confusion over all images.
-
-    All processes call this together; the main one gets the counts of all, the others their own.
-
-    Args:
-        model: of this process.
-        loader: from :func:`segmentation_loader`.
-        num_classes: K.
-        kept: takes the label maps of this process's share of the first ``keep`` images.
-        keep: how many.
-    """
-    model.eval()
-    confusion = Confusion(num_classes)
-    with models.scoped("mmseg"), torch.inference_mode():
-        numbers = itertools.count(rank(), world_size())
-        for batch in tqdm(loader, desc="segment", unit="batch", leave=False, disable=None):
-            for sample, number in zip(model.test_step(batch), numbers, strict=False):
-                truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
-                prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
-                confusion.add(truth, prediction)
-                if kept is not None and number < keep:
-                    kept[number] = (Path(sample.img_path).stem, prediction, truth)
-    if parts := gather(confusion.counts):
-        confusion.counts = np.sum(parts, axis=0)
-    return confusion
 
 
 def _arrays(kept: Maps) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pacavit.data.manifest import read_manifest
 from pacavit.files import content_hash, write_json
-from pacavit.stages import Job
+from pacavit.job import Job
 from pacavit.tracking import git_commit
 
 
@@ -27,6 +27,10 @@ def origin(job: Job) -> dict[str, Any]:
     return {
         **job.names,
         "scale": job.scale,
+        "command": job.command,
+        "function": job.function,
+        "parameters": dict(job.values),
+        "fingerprint": job.fingerprint,
         "commit": git_commit(),
         "data": content_hash(job.inputs["data"]),
         "official": read_manifest(job.inputs["data"])["official"],

@@ -8,12 +8,12 @@ from PIL import Image
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.ade20k import SPLITS
 from pacavit.data.manifest import read_manifest
+from pacavit.drawing.marks import class_legend, coloured
+from pacavit.drawing.style import bare, class_colours, figure
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
-from pacavit.figures.drawing import class_legend, coloured
-from pacavit.figures.style import bare, class_colours, figure
 from pacavit.interpretation.views import observe
-from pacavit.stages import Job
+from pacavit.job import Job
 
 
 def draw(job: Job) -> None:

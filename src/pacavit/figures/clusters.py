@@ -16,13 +16,13 @@ import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from pacavit.drawing.marks import blend
+from pacavit.drawing.style import bare, class_colours, figure
 from pacavit.errors import PacavitError
-from pacavit.figures.drawing import blend
-from pacavit.figures.style import bare, class_colours, figure
 from pacavit.files import atomic_file
 from pacavit.interpretation.measures import pack
 from pacavit.interpretation.views import View
-from pacavit.stages import Job
+from pacavit.job import Job
 
 #: Heat maps of the most used clusters, a row.
 _SHOWN = 4

@@ -12,12 +12,12 @@ from pycocotools.coco import COCO
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.coco import SPLITS, annotation_file
+from pacavit.drawing.marks import draw_object, object_colour
+from pacavit.drawing.style import bare, figure
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
-from pacavit.figures.drawing import draw_object, object_colour
-from pacavit.figures.style import bare, figure
 from pacavit.interpretation.views import observe
-from pacavit.stages import Job
+from pacavit.job import Job
 
 #: Detections below this score are left out of the picture.
 _MIN_SCORE = 0.5

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pacavit.figures.style import COLOURS, figure
-from pacavit.stages import Job
+from pacavit.drawing.style import COLOURS, figure
+from pacavit.job import Job
 
 
 def draw_curve(job: Job, metrics: Mapping[str, tuple[str, str]], axis: str) -> None:

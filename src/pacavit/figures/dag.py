@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from pacavit import stages
+from pacavit.pipeline.table import STAGES
+from pacavit.pipeline.targets import upstream
 
 _STEP, _ROW, _WIDTH, _HEIGHT = 176, 40, 148, 26
 
@@ -36,13 +37,7 @@ class Drawing:
 
 def reads() -> dict[str, set[str]]:
     """Return the stages that each stage of the target ``all`` reads from."""
-    names = [name for name, spec in stages.STAGES.items() if not spec.released]
-    makers = {pattern: name for name in names for pattern in stages.STAGES[name].outputs.values()}
-    return {
-        name: {makers[p] for p in stages.STAGES[name].inputs.values() if p in makers}
-        | set(stages.STAGES[name].gathers)
-        for name in names
-    }
+    return {name: upstream(name) for name, spec in STAGES.items() if not spec.released}
 
 
 def draw(counts: dict[str, int]) -> Drawing:

@@ -8,11 +8,11 @@ import numpy as np
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.imagenet import ImageNetShards
+from pacavit.drawing.style import bare, figure
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
-from pacavit.figures.style import bare, figure
 from pacavit.interpretation.views import observe
-from pacavit.stages import Job
+from pacavit.job import Job
 
 _COLUMNS = 8
 

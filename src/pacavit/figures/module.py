@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from pacavit.figures.style import COLOURS
+from pacavit.drawing.style import COLOURS
 
 _PANELS = (
     ("Vanilla attention", "x, N patches", [], "O(N²)"),

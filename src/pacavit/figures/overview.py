@@ -19,10 +19,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from pacavit.claims import ledger
 from pacavit.claims.ledger import Entry
+from pacavit.drawing.style import COLOURS, figure
 from pacavit.figures import module
-from pacavit.figures.style import COLOURS, figure
 from pacavit.files import atomic_file
-from pacavit.stages import DATASETS, Job
+from pacavit.job import Job
+from pacavit.pipeline.table import DATASETS
 
 #: Accuracies that figures show of a task.
 _ACCURACY = {"imagenet": ("top1", "top-1 / %"), "coco": ("ap_box", "box AP"), "ade20k": ("miou", "mIoU / %")}

@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from pacavit import params, paths, stages
 from pacavit.claims import ledger
 from pacavit.figures import dag, pages
 from pacavit.interpretation.measures import between_seeds
-from pacavit.stages import DATASETS, FIGURES, Job
-from pacavit.tracking import recorded
+from pacavit.job import Job
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import DATASETS, FIGURES, STAGES, Names
 
 #: For each task: its heading, and its main metrics by label and dotted key, with the number of decimals.
 TASKS = {
@@ -58,7 +58,7 @@ _TRAININGS = {"imagenet": "pretrain", "coco": "coco", "ade20k": "ade20k"}
 def write(job: Job) -> None:
     """Write the page from the metrics files and figures of every target."""
     wanted = job.params.targets
-    counts = {stage: len(stages.targets(stage, wanted)) for stage in stages.STAGES}
+    counts = {stage: len(targets.targets(stage, wanted)) for stage in STAGES}
     pages.write(
         job.outputs["page"],
         "report.html",
@@ -68,7 +68,6 @@ def write(job: Job) -> None:
         ledger=_ledger(job),
         overview=_overview(job),
         measures=_measures(job),
-        runs=_runs(job),
         dag=dag.draw(counts),
     )
     job.run.artifact(job.outputs["page"])
@@ -76,7 +75,7 @@ def write(job: Job) -> None:
 
 def _ledger(job: Job) -> dict[str, Any]:
     """Return the ledger's verdicts, its lines with the differences, and what these can be filtered by."""
-    entries = ledger.read(paths.path(paths.LEDGER, scale=job.scale))
+    entries = ledger.read(job.inputs["ledger"])
     return {
         "verdicts": ledger.VERDICTS,
         "summary": ledger.summary(entries),
@@ -87,24 +86,19 @@ def _ledger(job: Job) -> dict[str, Any]:
 
 
 def _overview(job: Job) -> list[dict[str, str]]:
-    """Return the figures over all models that are there."""
-    command = paths.fill(stages.command("overview"), scale=job.scale)
-    found = []
-    for name, caption in OVERVIEW_CAPTIONS.items():
-        path = paths.path(stages.STAGES["overview"].outputs[f"{name}_png"], scale=job.scale)
-        if path.exists():
-            found.append({"name": name, "caption": caption, "command": command, "data": _data_uri(path)})
-    return found
+    """Return the figures over all models."""
+    command = targets.command("overview", job.scale)
+    return [
+        {"name": name, "caption": caption, "command": command, "data": _data_uri(job.inputs[name])}
+        for name, caption in OVERVIEW_CAPTIONS.items()
+    ]
 
 
 def _measures(job: Job) -> list[dict[str, Any]]:
     """Return a row a stage of each segmentor: how its clusters agree with labels, and how stable they are."""
     rows = []
     kept: dict[tuple[str, str], list[list[dict[str, str]]]] = {}
-    for names in stages.targets("clusters", job.params.targets):
-        path = paths.path(paths.CLUSTERS, scale=job.scale, **names)
-        if not path.exists():
-            continue
+    for names, path in job.aggregated["clusters.measures"]:
         measured = json.loads(path.read_text())
         kept.setdefault((names["variant"], names["head"]), []).append(measured["kept"])
         for stage, values in sorted(
@@ -119,75 +113,71 @@ def _measures(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def _runs(job: Job) -> list[dict[str, Any]]:
-    """Return how long the last attempt of each job took, and where MLflow has it."""
-    found = []
-    for stage, names in stages.jobs(job.params.targets):
-        info = recorded(stage, stages.name(stage, names), job.scale)
-        if info is not None and info["end"] is not None:
-            found.append({**info, "seconds": f"{info['end'] - info['start']:.1f}"})
-    return found
-
-
 def _task(job: Job, dataset: str) -> dict[str, Any]:
     heading, metrics = TASKS[dataset]
+    training = _TRAININGS[dataset]
+    outputs = {
+        "metrics": f"evaluate_{dataset}.metrics",
+        "curve": f"{training}.curve",
+        **{name: f"figures_{dataset}.{name}" for name in (*FIGURES, "view")},
+    }
+    found: dict[tuple[str | int, ...], dict[str, Path]] = {}
+    wildcards: dict[tuple[str | int, ...], Names] = {}
+    for key, text in outputs.items():
+        for names, path in job.aggregated[text]:
+            found.setdefault(tuple(names.values()), {})[key] = path
+            wildcards[tuple(names.values())] = names
+    # A part of the targets may be reported on.
     models = [
-        _model(job, dataset, names, metrics)
-        for names in stages.targets(f"evaluate_{dataset}", job.params.targets)
-        if _is_complete(job, dataset, names)
+        _model(job, dataset, wildcards[model], files, metrics)
+        for model, files in found.items()
+        if files.keys() == outputs.keys()
     ]
-    with open(paths.path(paths.TABLE, scale=job.scale, dataset=dataset, form="csv"), newline="") as file:
+    with open(job.inputs[f"{dataset}_table"], newline="") as file:
         table = list(csv.DictReader(file))
     return {"name": dataset, "heading": heading, "models": models, "table": table}
 
 
-def _is_complete(job: Job, dataset: str, names: Mapping[str, Any]) -> bool:
-    """Return whether a model was measured and drawn; a part of the targets may be reported on."""
-    made = [stages.written(f"{kind}_{dataset}", job.scale, names) for kind in ("evaluate", "figures")]
-    return all(Path(path).exists() for paths_of_stage in made for path in paths_of_stage)
-
-
 def _model(
-    job: Job, dataset: str, names: Mapping[str, Any], metrics: Mapping[str, tuple[str, int]]
+    job: Job,
+    dataset: str,
+    names: Names,
+    files: Mapping[str, Path],
+    metrics: Mapping[str, tuple[str, int]],
 ) -> dict[str, Any]:
-    def written(stage: str, output: str) -> Path:
-        return paths.path(stages.STAGES[stage].outputs[output], scale=job.scale, **names)
-
-    measured = json.loads(written(f"evaluate_{dataset}", "metrics").read_text())
-    command = paths.fill(stages.command(f"figures_{dataset}"), scale=job.scale, **names)
+    measured = json.loads(files["metrics"].read_text())
+    command = targets.command(f"figures_{dataset}", job.scale, **names)
     clickable = names["variant"] in job.params.figures.report.clickable
     return {
         "id": "-".join([dataset, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
-        "curves": _curves(written(_TRAININGS[dataset], "curve")),
-        "view": json.loads(written(f"figures_{dataset}", "view").read_text()) if clickable else None,
+        "curves": _curves(files["curve"]),
+        "view": json.loads(files["view"].read_text()) if clickable else None,
         "rows": [
             (label, _number(measured, key, decimals), _number(measured.get("untrained", {}), key, decimals))
             for label, (key, decimals) in metrics.items()
         ],
         "details": list(_details(measured)),
-        "origin": _origin(job, f"evaluate_{dataset}", names, measured["origin"]),
+        "origin": _origin(measured["origin"]),
         "figures": [
             {
                 "name": figure,
                 "caption": CAPTIONS[figure],
                 "command": command,
-                "data": _data_uri(written(f"figures_{dataset}", figure)),
+                "data": _data_uri(files[figure]),
             }
             for figure in FIGURES
         ],
     }
 
 
-def _origin(job: Job, stage: str, names: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the metrics file says of its numbers, with command, parameters and MLflow's run."""
-    values = params.select(job.params, stages.STAGES[stage].params, **names)
-    info = recorded(stage, stages.name(stage, names), job.scale)
+def _origin(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a metrics file says of its numbers, and how MLflow finds the run."""
+    fingerprint = origin["fingerprint"]
     return {
         **dict(sorted(origin.items())),
-        "command": paths.fill(stages.command(stage), scale=job.scale, **names),
-        "parameters": json.dumps(values, sort_keys=True),
-        "MLflow run": (info and info["mlflow"]) or "not on this machine",
+        "parameters": json.dumps(origin["parameters"], sort_keys=True),
+        "MLflow run": f"tags.`pacavit.fingerprint` = '{fingerprint}'",
     }
 
 

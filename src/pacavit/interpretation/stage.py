@@ -18,10 +18,10 @@ from pacavit.evaluation.metrics import origin
 from pacavit.files import write_json
 from pacavit.interpretation.measures import Agreement, pack, spread
 from pacavit.interpretation.views import Assigned, assigned
+from pacavit.job import Job
 from pacavit.openmmlab import datasets
 from pacavit.openmmlab.models import IGNORED
-from pacavit.stages import Job
-from pacavit.training.stream import seed_all
+from pacavit.runtime.seeds import seed_all
 
 #: A whole number of patches in every stage, pixels.
 SHIFT = 32

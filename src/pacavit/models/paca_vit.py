@@ -22,8 +22,8 @@ from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pacavit.checkpoints.reader import backbone_weights, unwrap
 from pacavit.errors import PacavitError
+from pacavit.weights.reader import backbone_weights, unwrap
 
 # Annotations are no strings here: torch.fx writes them into the code that TorchScript then compiles.
 

@@ -9,10 +9,10 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from pacavit.checkpoints import Fit, backbone_weights, read
 from pacavit.errors import PacavitError
 from pacavit.models import PaCaViT, variant_config
 from pacavit.models.paca_vit import init_parameters
+from pacavit.weights import Fit, backbone_weights, read
 
 
 @MODELS.register_module()

@@ -17,8 +17,8 @@ from pacavit.data.manifest import read_manifest
 from pacavit.openmmlab.models import scoped
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
-from pacavit.training.distributed import rank, world_size
-from pacavit.training.interruption import follow_the_training
+from pacavit.runtime.distributed import rank, world_size
+from pacavit.runtime.interruption import follow_the_training
 
 Config = dict[str, Any]
 

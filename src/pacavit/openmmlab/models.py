@@ -15,10 +15,10 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 import pacavit.openmmlab.backbone  # noqa: F401, registers it
+from pacavit.job import Job
 from pacavit.models import variant_config
 from pacavit.params.ade20k import Ade20kPage, PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
-from pacavit.stages import Job
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _STRIDES = [4, 8, 16, 32, 64]

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def load(scale: str) -> Params:
 def select(params: Params, keys: tuple[str, ...], **names: str | int) -> dict[str, Any]:
     """Return the values that determine a job, by key, as plain JSON types.
 
-    ``keys`` are ``page:dotted.key`` with names in braces, e.g. ``pretrain:variants.{variant}``. A page of another
-    scale goes by ``scale/page``.
+    ``keys`` are ``page:dotted.key`` with names in braces, e.g. ``pretrain:variants.{variant}``, or ``page:`` for all of
+    a page. A page of another scale goes by ``scale/page``.
     """
     return {key.format(**names): _plain(_lookup(params, key, **names)) for key in keys}
 
@@ -94,7 +95,7 @@ def _lookup(params: Params, key: str, **names: str | int) -> Any:
     page, dotted = key.split(":")
     scale, _, page = page.rpartition("/")
     value: Any = getattr(load(scale) if scale else params, page)
-    for part in dotted.split("."):
+    for part in dotted.split(".") if dotted else ():
         part = part.format(**names)
         if isinstance(value, dict):
             if part not in value:
@@ -148,6 +149,20 @@ def _check_size(source: Path, root: Node | None) -> None:
 
 
 def _page(source: Path, model: type[Page]) -> Page:
+    """Return a page; one that has not changed is not read again."""
+    try:
+        status = source.stat()
+    except OSError:
+        return _read_page(source, model)
+    return _read_page_once(source, model, source.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _read_page_once(source: Path, model: type[Page], *version: Path | int) -> Page:
+    return _read_page(source, model)
+
+
+def _read_page(source: Path, model: type[Page]) -> Page:
     content = _read_yaml(source)
     try:
         return model.model_validate(content)

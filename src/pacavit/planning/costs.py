@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pacavit import params, paths, stages
+from pacavit import params
 from pacavit.data.registry import DATASETS
 from pacavit.params.plan import Processor
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import Names
 
 _GIGABYTE = 1e9
 #: Parameter, gradient and AdamW's two moments, in fp32.
@@ -24,6 +25,10 @@ _STATES, _STATE_BYTES, _BEST_BYTES = 2, 12, 4
 _TRAININGS = ("pretrain", "coco", "ade20k")
 #: ADE20K is validated with the short side at the crop's size: 4:3 images on average.
 _ADE20K_ASPECT = 4 / 3
+
+
+#: What was counted of models, by task, variant, head and input.
+Counts = Mapping[tuple[str, str, str, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,33 @@ class Machine:
     count: int
 
 
-def costs(scale: str, target: str, machine: Machine) -> list[Cost]:
+def costs(scale: str, given: params.Params, target: str, machine: Machine, known: Counts) -> list[Cost]:
     """Return the cost of every job of a target, in the order of the stages.
 
+    Args:
+        scale: folder below ``params/``.
+        given: its parameters.
+        target: as of :func:`pacavit.pipeline.targets.jobs`.
+        machine: what the plan is for.
+        known: from :func:`counted`.
+
     Raises:
-        PacavitError: no such target, or a parameter is wrong.
+        PacavitError: no such target.
     """
-    given = params.load(scale)
-    return [_cost(scale, given, stage, names, machine) for stage, names in stages.jobs(given.targets, target)]
+    models = Models(given, known)
+    return [
+        _cost(given, stage, names, machine, models) for stage, names in targets.jobs(given.targets, target)
+    ]
 
 
-def _cost(scale: str, given: params.Params, stage: str, names: stages.Names, machine: Machine) -> Cost:
+def _cost(given: params.Params, stage: str, names: Names, machine: Machine, models: Models) -> Cost:
     if stage.startswith(("archives_", "prepare_")):
         return data_cost(given, stage, names)
     task = {"pretrain": "imagenet"}.get(stage, stage.rpartition("_")[2])
     if stage in _TRAININGS:
-        return _training_cost(scale, given, stage, names, machine)
+        return _training_cost(given, stage, names, machine, models)
     if stage.startswith("evaluate_"):
-        model = model_costs(scale, task, str(names["variant"]), str(names.get("head", "")))
+        model = models.costs(task, str(names["variant"]), str(names.get("head", "")))
         images = images_of(given, task)["val"]
         flops = 2 * model["multiply_adds"] * images * (_ADE20K_ASPECT if task == "ade20k" else 1)
         source = f"{model['multiply_adds'] / 1e9:.1f} G multiply-adds × 2 × {images:,} images"
@@ -92,7 +106,7 @@ def _cost(scale: str, given: params.Params, stage: str, names: stages.Names, mac
     return Cost(stage, names, (0.0, 0.0), (0.01, 0.03), 0, (0.0, 0.0), 2.0, 0.01, "assumed: minutes")
 
 
-def data_cost(given: params.Params, stage: str, names: stages.Names) -> Cost:
+def data_cost(given: params.Params, stage: str, names: Names) -> Cost:
     """Return the cost of providing or preparing a data set."""
     step, dataset = stage.split("_")
     size = sum(file.size or _GIGABYTE for file in DATASETS[dataset].files.values()) / _GIGABYTE
@@ -108,12 +122,10 @@ def data_cost(given: params.Params, stage: str, names: stages.Names) -> Cost:
     return Cost(stage, names, (0.0, 0.0), (hours / given.plan.cores, hours), 0, (0.0, 0.0), 1.0, size, source)
 
 
-def _training_cost(
-    scale: str, given: params.Params, stage: str, names: stages.Names, machine: Machine
-) -> Cost:
+def _training_cost(given: params.Params, stage: str, names: Names, machine: Machine, models: Models) -> Cost:
     task = "imagenet" if stage == "pretrain" else stage
     recipe = getattr(given, stage).recipe
-    model = model_costs(scale, task, str(names["variant"]), str(names.get("head", "")))
+    model = models.costs(task, str(names["variant"]), str(names.get("head", "")))
     images, validations = _images_and_validations(given, stage)
     validated = validations * images_of(given, task)["val"] * (_ADE20K_ASPECT if stage == "ade20k" else 1)
     flops = 2 * model["multiply_adds"] * (3 * images + validated)
@@ -131,7 +143,7 @@ def _training_cost(
 def _on_processors(
     given: params.Params,
     stage: str,
-    names: stages.Names,
+    names: Names,
     task: str,
     flops: float,
     used: int,
@@ -175,33 +187,47 @@ def _images_and_validations(given: params.Params, stage: str) -> tuple[int, int]
     return recipe.epochs * batches * recipe.global_batch, -(-recipe.epochs // every)
 
 
-@cache
-def model_costs(scale: str, task: str, variant: str, head: str) -> dict[str, float]:
-    """Return parameters, multiply-adds of an image, and bytes of activations of one image in training, in fp32.
-
-    Counted on the meta device; what the stage ``complexity`` counted already is taken from there.
-    """
-    from pacavit.claims import complexity
-    from pacavit.claims.published import Counted
-    from pacavit.planning.memory import activation_bytes
-
-    given = params.load(scale)
-    size = _size(given, task)
-    counted = _counted_before().get((task, variant, head, "{}x{}".format(*size)))
-    if counted is None:
-        counted = complexity.measure(Counted(task, variant, head, size), given)
-    return {
-        "parameters": counted["parameters"],
-        "multiply_adds": counted["multiply_adds"],
-        "activations": activation_bytes(variant, size),
-    }
-
-
-@cache
-def _counted_before() -> dict[tuple[str, str, str, str], dict[str, Any]]:
-    path = paths.path(paths.COMPLEXITY, scale=params.DEFAULT_SCALE)
-    models = json.loads(Path(path).read_text())["models"] if path.exists() else []
+def counted(path: Path) -> Counts:
+    """Return what the stage ``complexity`` wrote of each model, nothing if it has not run."""
+    models = json.loads(path.read_text())["models"] if path.exists() else []
     return {(m["task"], m["variant"], m["head"], m["input"]): m for m in models}
+
+
+class Models:
+    """Parameters, multiply-adds of an image, and bytes of activations of one image in training, in fp32.
+
+    Counted on the meta device, each model once.
+
+    Args:
+        given: parameters of a scale.
+        known: from :func:`counted`.
+    """
+
+    def __init__(self, given: params.Params, known: Counts) -> None:
+        self._given = given
+        self._known = known
+        self._costs: dict[tuple[str, str, str], dict[str, float]] = {}
+
+    def costs(self, task: str, variant: str, head: str) -> dict[str, float]:
+        """Return ``parameters``, ``multiply_adds`` and ``activations`` of a model."""
+        if (task, variant, head) not in self._costs:
+            self._costs[task, variant, head] = self._count(task, variant, head)
+        return self._costs[task, variant, head]
+
+    def _count(self, task: str, variant: str, head: str) -> dict[str, float]:
+        from pacavit.claims import complexity
+        from pacavit.planning.memory import activation_bytes
+        from pacavit.published import Counted
+
+        size = _size(self._given, task)
+        found = self._known.get((task, variant, head, "{}x{}".format(*size)))
+        if found is None:
+            found = complexity.measure(Counted(task, variant, head, size), self._given)
+        return {
+            "parameters": found["parameters"],
+            "multiply_adds": found["multiply_adds"],
+            "activations": activation_bytes(variant, size),
+        }
 
 
 def _size(given: params.Params, task: str) -> tuple[int, int]:

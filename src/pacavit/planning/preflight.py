@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pacavit import params, paths, stages
+from pacavit import params
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
+from pacavit.pipeline import targets
+from pacavit.pipeline.table import Names
 from pacavit.planning.costs import data_cost
 from pacavit.tracking import git_commit
 
@@ -37,12 +39,12 @@ def check(scale: str, target: str, profile: str | None = None) -> list[Finding]:
 
     Args:
         scale: folder below ``params/``.
-        target: as of :func:`pacavit.stages.jobs`.
+        target: as of :func:`pacavit.pipeline.targets.jobs`.
         profile: of Snakemake; one other than None looks for Slurm instead of GPUs.
     """
     try:
         given = params.load(scale)
-        jobs = stages.jobs(given.targets, target)
+        jobs = targets.jobs(given.targets, target)
     except PacavitError as error:
         return [Finding("mend", "parameters", str(error))]
     found = [Finding("ok", "parameters", f"params/{scale}: {len(jobs)} jobs for {target}")]
@@ -62,7 +64,7 @@ def _archives(scale: str, given: params.Params, wanted: set[str]) -> Iterator[Fi
         if f"archives_{dataset}" not in wanted:
             continue
         source = getattr(given.data, dataset).archives
-        if paths.path(paths.PREPARED, scale=scale, dataset=dataset).is_dir():
+        if targets.path(f"prepare_{dataset}.data", scale).is_dir():
             yield Finding("ok", dataset, "prepared already")
         elif source.kind == "own":
             yield _own(scale, dataset, Path(source.directory), source.verify)
@@ -92,12 +94,12 @@ def _own(scale: str, dataset: str, folder: Path, verify: str) -> Finding:
     return Finding("ok", dataset, f"all archives are in {folder}")
 
 
-def _disk(scale: str, given: params.Params, jobs: list[tuple[str, stages.Names]]) -> Iterator[Finding]:
+def _disk(scale: str, given: params.Params, jobs: list[tuple[str, Names]]) -> Iterator[Finding]:
     data = sum(
         data_cost(given, stage, names).disk
         for stage, names in jobs
         if stage.startswith(("archives_", "prepare_"))
-        and not all(Path(path).exists() for path in stages.written(stage, scale, names))
+        and not all(path.exists() for path in targets.outputs(stage, scale, names).values())
     )
     trainings = sum(_TRAINING_DISK for stage, _ in jobs if stage in ("pretrain", "coco", "ade20k"))
     for name, needed in (("data", data), ("checkpoints", trainings / 2), ("work", trainings / 2)):

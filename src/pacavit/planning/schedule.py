@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from pacavit import paths, stages
+from pacavit.pipeline import targets
 from pacavit.planning.costs import Cost
 
 
@@ -19,12 +20,11 @@ def wall_hours(costs: Sequence[Cost], processors: int, scale: str, which: int) -
         scale: of the targets.
         which: 0 for the least hours of each job, 1 for the most.
     """
-    ready_at: dict[str, float] = {}
+    ready_at: dict[Path, float] = {}
     free = [0.0] * processors
     end = 0.0
     for cost in costs:
-        inputs = stages.STAGES[cost.stage].inputs.values()
-        needed = [str(paths.path(pattern, scale=scale, **cost.names)) for pattern in inputs]
+        needed = targets.inputs(cost.stage, scale, cost.names).values()
         start = max([ready_at.get(path, 0.0) for path in needed], default=0.0)
         if cost.processors:
             free.sort()
@@ -33,7 +33,7 @@ def wall_hours(costs: Sequence[Cost], processors: int, scale: str, which: int) -
             free[: cost.processors] = [done] * cost.processors
         else:
             done = start + cost.hours[which]
-        for path in stages.written(cost.stage, scale, cost.names):
+        for path in targets.outputs(cost.stage, scale, cost.names).values():
             ready_at[path] = done
         end = max(end, done)
     return end

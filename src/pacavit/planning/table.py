@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from pacavit import params
 from pacavit.errors import PacavitError
-from pacavit.planning.costs import Cost, Machine, costs
+from pacavit.params import Params
+from pacavit.planning.costs import Cost, Counts, Machine, costs
 from pacavit.planning.schedule import wall_hours
 
 
@@ -110,19 +110,28 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def plan_for(scale: str, target: str, name: str | None = None, count: int | None = None) -> dict[str, Any]:
+def plan_for(
+    given: Params,
+    scale: str,
+    target: str,
+    name: str | None = None,
+    count: int | None = None,
+    counted: Counts | None = None,
+) -> dict[str, Any]:
     """Return the plan of a target.
 
     Args:
+        given: parameters of the scale.
         scale: folder below ``params/``.
-        target: as of :func:`pacavit.stages.jobs`.
+        target: as of :func:`pacavit.pipeline.targets.jobs`.
         name: of a processor on the page ``plan``; the page's own without one.
         count: how many of it, likewise.
+        counted: what the stage ``complexity`` has counted already.
 
     Raises:
         PacavitError: no such scale, target or processor.
     """
-    page = params.load(scale).plan
+    page = given.plan
     name = name or page.processor
     if name not in page.processors:
         raise PacavitError(
@@ -130,4 +139,4 @@ def plan_for(scale: str, target: str, name: str | None = None, count: int | None
             "there"
         )
     machine = Machine(name, page.processors[name], count or page.count)
-    return summary(costs(scale, target, machine), machine, scale, target)
+    return summary(costs(scale, given, target, machine, counted or {}), machine, scale, target)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pacavit.figures.drawing import blend, class_legend, coloured, legend_columns
-from pacavit.figures.style import class_colours
+from pacavit.drawing.marks import blend, class_legend, coloured, legend_columns
+from pacavit.drawing.style import class_colours
 from pacavit.files import atomic_file
 from pacavit.openmmlab import datasets, models
 from pacavit.prediction.dense import Dense

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 
-from pacavit.evaluation.coco import results_of
-from pacavit.figures.drawing import draw_object, object_colour
+from pacavit.drawing.marks import draw_object, object_colour
+from pacavit.measurement.coco import results_of
 from pacavit.openmmlab import datasets, models
 from pacavit.prediction.dense import Dense
 from pacavit.prediction.images import Found

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 import pacavit.models  # noqa: F401, registers the variants
-from pacavit.evaluation.imagenet import classify, evaluation_transform
+from pacavit.measurement.imagenet import classify, evaluation_transform
 from pacavit.prediction.images import Found
 from pacavit.prediction.picture import fitted, picture
 from pacavit.prediction.trained import Trained
-from pacavit.training.precision import autocast_type
+from pacavit.runtime.precision import autocast_type
 
 #: Classes that a picture has room for.
 _SHOWN = 5

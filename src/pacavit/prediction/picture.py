@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pacavit.figures.style import bare, figure
+from pacavit.drawing.style import bare, figure
 
 #: Long side of the image in the picture, pixels: smaller ones are drawn larger, larger ones are shrunk.
 _SMALLEST, _LARGEST = 660, 1650

@@ -13,7 +13,7 @@ from pacavit.errors import PacavitError
 from pacavit.files import sha256, write_json
 from pacavit.prediction.images import find, read
 from pacavit.prediction.trained import take
-from pacavit.training.distributed import process_group
+from pacavit.runtime.distributed import process_group
 
 RESULTS = "predictions.json"
 

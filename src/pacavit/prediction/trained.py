@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pacavit import params, paths
-from pacavit.checkpoints import Fit, read
+from pacavit import params
 from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.coco import annotation_file
 from pacavit.data.manifest import read_manifest
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
+from pacavit.pipeline import targets
+from pacavit.weights import Fit, read
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
             raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
         names = [line for line in lines if line]
         return Classes(names, _numbers(task, len(names)), file)
-    folder = paths.path(paths.PREPARED, scale=scale, dataset=task)
+    folder = targets.path(f"prepare_{task}.data", scale)
     if not (folder / MANIFEST).is_file():
         raise PacavitError(
             f"{folder}: no prepared data set there to take the class names from; give them with --classes FILE, a line "

@@ -11,17 +11,21 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pacavit.environment import seconds
 from pacavit.errors import PacavitError, TrainingInterruptedError
 from pacavit.files import content_hash, write_json
 from pacavit.redaction import without_passwords
+from pacavit.runtime.distributed import is_main
+from pacavit.runtime.environment import seconds
 from pacavit.tracking import queue
-from pacavit.training.distributed import is_main
+
+#: What results follow from, below a project's root.
+SOURCES = ("src", "params", "claims", "workflow", "Snakefile", "requirements.lock", "pyproject.toml")
 
 METRICS = "metrics.jsonl"
 ARTIFACTS = "artifacts.jsonl"
@@ -116,6 +120,7 @@ def start_run(
     patience = seconds(PATIENCE, 120 if queue.is_local() else 20, zero=True)
     run = Run(work)
     info = {
+        "id": _identity(work),
         "job": job,
         "scale": scale,
         "names": dict(names),
@@ -147,6 +152,13 @@ def start_run(
             )
 
 
+def _identity(work: Path) -> str:
+    """Return what tells a work folder from all others, kept in its notes."""
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        return json.loads((work / INFO).read_text())["id"]
+    return uuid.uuid4().hex
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file; a line that was cut short by a kill is left out."""
     if not Path(path).exists():
@@ -159,37 +171,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def recorded(stage: str, job: str, scale: str) -> dict[str, Any] | None:
-    """Return what the last attempt of a job left here: its notes, and its run in MLflow as ``mlflow`` if it has one.
-
-    None if it never ran in this folder; ``end`` is None while it runs.
-    """
-    found = []
-    for path in Path("work", stage).glob(f"*/{INFO}"):
-        # A kill while it was written is no reason to fail here.
-        with suppress(ValueError):
-            info = json.loads(path.read_text())
-            if info["job"] == job and info["scale"] == scale:
-                found.append((info["start"], path.parent, info))
-    if not found:
-        return None
-    _, folder, info = max(found, key=lambda entry: entry[0])
-    return {**info, "end": info.get("end"), "mlflow": _delivered(folder)}
-
-
-def _delivered(folder: Path) -> str | None:
-    """Return the id of the run in MLflow to which a work folder's files went."""
-    try:
-        return json.loads((folder / queue.STATE).read_text())["run"]
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def git_commit() -> str | None:
-    """Return the commit of the current folder, with ``-dirty`` after edits; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the commit of the current folder; None outside a repository.
+
+    It ends in ``-dirty`` after edits of what results follow from (:data:`SOURCES`), not after what runs write.
+    """
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return None
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--", *SOURCES) else commit
+
+
+def _git(*arguments: str) -> str | None:
     # Nothing of the command comes from outside.
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return result.stdout.strip() or None if result.returncode == 0 else None
 
 

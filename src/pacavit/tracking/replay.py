@@ -25,10 +25,13 @@ from pacavit.errors import PacavitError
 from pacavit.files import write_json
 from pacavit.redaction import without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, read_lines
+from pacavit.tracking.home import move_in
 from pacavit.tracking.queue import STATE, shown_uri, tracking_uri
 from pacavit.tracking.reproduction import PARENT, open_parent, update_parent
 
 _FINGERPRINT = "pacavit.fingerprint"
+#: Of a work folder, so that no other one adds to its run.
+_IDENTITY = "pacavit.work"
 #: MLflow's own bounds on one request and on the length of a parameter.
 _BATCH, _LONGEST = 500, 500
 
@@ -49,6 +52,7 @@ def open_client() -> MlflowClient:
     with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+        move_in(Path(uri.removeprefix("sqlite:///")))
     return client
 
 
@@ -141,13 +145,13 @@ def _find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def _open_run(client: MlflowClient, info: Mapping[str, Any]) -> str:
-    """Return the job's run, with its parameters: the one with its fingerprint, or a new one."""
+    """Return the job's run, with its parameters: the one that its work folder has begun, or a new one."""
     start = _milliseconds(info["start"])
     parent = open_parent(client, info["scale"], start).info
     number = parent.experiment_id
-    wanted = f"tags.`{_FINGERPRINT}` = '{info['fingerprint']}' and tags.job = '{info['job']}'"
+    wanted = f"tags.`{_IDENTITY}` = '{info['id']}' and tags.`{PARENT}` = '{parent.run_id}'"
     found = client.search_runs([number], wanted, max_results=1)
-    # The fingerprint comes with the run, so that a kill in between leaves none that is not found again.
+    # The tags come with the run, so that a kill in between leaves none that is not found again.
     run = (
         found[0]
         if found
@@ -234,7 +238,8 @@ def _send_model(client: MlflowClient, folder: Path, state: dict[str, Any], info:
 def _tags(info: Mapping[str, Any]) -> dict[str, str]:
     data = {f"data.{name}": digest for name, digest in info["data"].items()}
     commit = {"mlflow.source.git.commit": info["commit"]} if info["commit"] else {}
-    tags = {_FINGERPRINT: info["fingerprint"], **data, **commit, "mlflow.source.name": info["command"]}
+    own = {_FINGERPRINT: info["fingerprint"], _IDENTITY: info["id"]}
+    tags = {**own, **data, **commit, "mlflow.source.name": info["command"]}
     return {**_names(info), **tags}
 
 

@@ -79,8 +79,26 @@ def _found_or_made(client: MlflowClient, scale: str, start: int) -> Run:
 
 
 def _identity(scale: str) -> str:
-    """Return what tells this folder's reproduction from others on the same server: random, and kept beside the lock."""
+    """Return what tells this folder's reproduction from others on the same server: random, and kept beside the lock.
+
+    A project that was moved keeps it. A copy, whose original is where it was, gets its own.
+    """
     path = Path("work") / f"pacavit-{scale}.json"
-    if not path.exists():
-        write_json(path, {"reproduction": uuid.uuid4().hex})
-    return json.loads(path.read_text())["reproduction"]
+    here = str(Path.cwd())
+    try:
+        noted = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        noted = {}
+    root = noted.get("root", here)
+    if not noted or (root != here and _reproduction(Path(root) / path) == noted["reproduction"]):
+        noted = {"reproduction": uuid.uuid4().hex}
+    if noted.get("root") != here:
+        write_json(path, {**noted, "root": here})
+    return noted["reproduction"]
+
+
+def _reproduction(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text())["reproduction"]
+    except (OSError, ValueError, KeyError):
+        return None

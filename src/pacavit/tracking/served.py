@@ -25,7 +25,7 @@ class _Model:
     """
 
     def __init__(self, path: Path, description: Mapping[str, Any]) -> None:
-        from pacavit.checkpoints import load
+        from pacavit.weights.fit import load
 
         self.classes = list(description["classes"])
         self.model = self.build(description).eval()

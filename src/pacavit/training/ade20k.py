@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pacavit.evaluation.ade20k import measure, segmentation_loader
+from pacavit.job import Job
+from pacavit.measurement.ade20k import measure, segmentation_loader
 from pacavit.models import PaCaViT, variant_config
 from pacavit.openmmlab import datasets, models
-from pacavit.openmmlab.runner import FineTuning
-from pacavit.openmmlab.runner import finetune as run
 from pacavit.params.ade20k import PacaHeadParams
-from pacavit.stages import Job
-from pacavit.training.distributed import is_main, process_group, world_size
+from pacavit.runtime.distributed import is_main, process_group, world_size
+from pacavit.training.finetuning import FineTuning
+from pacavit.training.finetuning import finetune as run
 from pacavit.training.outputs import write_outputs
 
 

@@ -11,8 +11,8 @@ import torch
 
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file, sha256
-from pacavit.training.distributed import is_main
-from pacavit.training.progress import report
+from pacavit.runtime.distributed import is_main
+from pacavit.runtime.progress import report
 
 KEEP = 2
 

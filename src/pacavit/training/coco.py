@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pacavit.evaluation.coco import detection_loader, measure
+from pacavit.job import Job
+from pacavit.measurement.coco import detection_loader, measure
 from pacavit.openmmlab import datasets, models
-from pacavit.openmmlab.runner import FineTuning
-from pacavit.openmmlab.runner import finetune as run
-from pacavit.stages import Job
-from pacavit.training.distributed import is_main, process_group
+from pacavit.runtime.distributed import is_main, process_group
+from pacavit.training.finetuning import FineTuning
+from pacavit.training.finetuning import finetune as run
 from pacavit.training.outputs import write_outputs
 
 

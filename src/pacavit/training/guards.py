@@ -11,8 +11,8 @@ import torch
 
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
-from pacavit.stages import Job
-from pacavit.training.distributed import every, is_main, mean_over_ranks, world_size
+from pacavit.job import Job
+from pacavit.runtime.distributed import every, is_main, mean_over_ranks, world_size
 
 #: The names of the images of an update.
 BATCH = "lost-batch.json"

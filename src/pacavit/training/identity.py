@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import pacavit
-from pacavit import params
 from pacavit.errors import PacavitError
 from pacavit.files import content_hash, write_json
-from pacavit.stages import STAGES, Job
+from pacavit.job import Job
+from pacavit.pipeline import code
+from pacavit.pipeline.table import STAGES
+from pacavit.runtime.distributed import is_main
+from pacavit.runtime.progress import report
 from pacavit.training.checkpoint import states
-from pacavit.training.distributed import is_main
-from pacavit.training.progress import report
 
 IDENTITY = "identity.json"
 #: ``1`` goes on although something differs.
 ACCEPT = "PACAVIT_ACCEPT_CHANGES"
 
-#: Parts of the package that have a say in the weights.
-_CODE = ("data", "evaluation", "models", "openmmlab", "training")
 _PACKAGES = ("torch", "torchvision", "timm", "mmengine", "mmdet", "mmsegmentation", "numpy", "pillow")
 
 
@@ -54,34 +49,14 @@ def check_identity(job: Job) -> None:
 
 def identity(job: Job) -> dict[str, str]:
     """Return all that the weights follow from, as one level of names and values."""
-    values = params.select(job.params, STAGES[job.stage].params, **job.names)
     return {
-        **dict(_flat("parameter ", values)),
+        **dict(_flat("parameter ", job.values)),
         **{f"seed and names {key}": str(value) for key, value in job.names.items()},
         **{f"input {path}": content_hash(path) for path in job.inputs.values()},
-        **{f"code {name}": digest for name, digest in _code_digests()},
+        **{f"code {module}": code.module_digest(module) for module in code.modules(STAGES[job.stage])},
         **{f"package {name}": version(name) for name in _PACKAGES},
         "package python": ".".join(platform.python_version_tuple()[:2]),
     }
-
-
-def code_digest(source: str) -> str:
-    """Return a hash of what Python code does: comments, docstrings and layout have no part in it."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def _code_digests() -> Iterator[tuple[str, str]]:
-    root = Path(pacavit.__file__).parent
-    for part in _CODE:
-        for path in sorted((root / part).rglob("*.py")):
-            yield str(path.relative_to(root)), code_digest(path.read_text(encoding="utf-8"))
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,13 +11,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from pacavit.environment import seconds
 from pacavit.errors import PacavitError
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
 from pacavit.params.pretrain import PretrainRecipe
-from pacavit.training.distributed import rank, world_size
-from pacavit.training.interruption import follow_the_training
+from pacavit.runtime.distributed import rank, world_size
+from pacavit.runtime.environment import seconds
+from pacavit.runtime.interruption import follow_the_training
 from pacavit.training.stream import PositionSampler, SampleStream
 
 #: Seconds that a batch may take before its loading process counts as hanging.

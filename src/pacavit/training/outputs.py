@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pacavit.files import atomic_file
-from pacavit.stages import Job
+from pacavit.job import Job
 
 
 def write_outputs(job: Job, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:

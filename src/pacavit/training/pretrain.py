@@ -16,20 +16,20 @@ from torch.utils.data import Dataset
 
 from pacavit.data.imagenet import ImageNetShards
 from pacavit.errors import PacavitError
-from pacavit.evaluation.imagenet import measure, validation_loader
+from pacavit.job import Job
+from pacavit.measurement.imagenet import measure, validation_loader
 from pacavit.models import variant_config
 from pacavit.params.pretrain import Augmentation, PretrainRecipe, PretrainVariant
-from pacavit.stages import Job, title
+from pacavit.runtime.distributed import is_main, process_group, rank, world_size, wrapper_options
+from pacavit.runtime.interruption import Interruption, interrupted
+from pacavit.runtime.precision import autocast_type
+from pacavit.runtime.progress import Progress, report
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
-from pacavit.training.distributed import is_main, process_group, rank, world_size, wrapper_options
 from pacavit.training.guards import LossGuard, check_ranks_agree
 from pacavit.training.identity import check_identity
-from pacavit.training.interruption import Interruption, interrupted
 from pacavit.training.loading import Batches
 from pacavit.training.outputs import write_outputs
-from pacavit.training.precision import autocast_type
-from pacavit.training.progress import Progress, report
 from pacavit.training.stream import SampleStream, seed_all, seed_step
 
 
@@ -162,7 +162,7 @@ class Training:
 
     def __init__(self, job: Job, device: torch.device) -> None:
         self.job = job
-        self.title = title(job.stage, job.names)
+        self.title = job.title
         self.device = device
         self.seed = int(job.names["seed"])
         self.recipe = recipe = job.params.pretrain.recipe

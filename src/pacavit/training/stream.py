@@ -5,36 +5,15 @@ Neither workers, ranks nor what ran before has a say, so an interrupted training
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, Sampler
+
+from pacavit.runtime.seeds import seed_all, seed_sample
 
 # Streams of random numbers that must not coincide for the same seed.
 _ORDER, _SAMPLE, _STEP = 1, 2, 3
-
-
-def seed_all(*entropy: int) -> None:
-    """Seed Python's, NumPy's and torch's generators, of all devices, from a tuple of non-negative integers."""
-    torch.manual_seed(_seed_python(entropy))
-
-
-def seed_sample(*entropy: int) -> None:
-    """Do the same, but leave generators of devices alone, which no augmentation asks.
-
-    For a device that is not in use, as in a loading process, torch notes each seed with a traceback and keeps it.
-    """
-    torch.default_generator.manual_seed(_seed_python(entropy))
-
-
-def _seed_python(entropy: tuple[int, ...]) -> int:
-    """Seed Python's and NumPy's generators; return the seed that is torch's."""
-    words = np.random.SeedSequence(entropy).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[1]))
-    return int(words[2])
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

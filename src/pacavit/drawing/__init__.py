@@ -1,0 +1,1 @@
+"""What figures and predictions share: the style, and marks on images."""

@@ -1,0 +1,93 @@
+"""Outputs of earlier jobs, taken from DVC's cache."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pacavit.files import atomic_directory
+from pacavit.pipeline import content, records
+
+_CONFIGS = (Path(".dvc/config"), Path(".dvc/config.local"))
+
+
+def restore(made: records.Made) -> bool:
+    """Put a job's outputs back as a record says they were; return whether they are there.
+
+    Nothing is touched unless all are to be had.
+    """
+    recorded = records.load(made)
+    return recorded is not None and put_back(recorded)
+
+
+def can_put_back(recorded: Mapping[str, str]) -> bool:
+    """Return whether the outputs of a record are there or in the cache."""
+    return all(_is_cached(digest) for digest in _lacking(recorded).values())
+
+
+def put_back(recorded: Mapping[str, str]) -> bool:
+    """Put outputs back whose hashes by path are given, if all are there or in the cache; return whether they are."""
+    lacking = _lacking(recorded)
+    if not all(_is_cached(digest) for digest in lacking.values()):
+        return False
+    for path, digest in lacking.items():
+        if digest.endswith(".dir"):
+            with atomic_directory(Path(path)) as folder:
+                for relative, md5 in _listed(digest):
+                    target = folder / relative
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _link(_object(md5), target)
+        else:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.restored")
+            temporary.unlink(missing_ok=True)
+            _link(_object(digest), temporary)
+            os.replace(temporary, target)
+    return True
+
+
+def _lacking(recorded: Mapping[str, str]) -> dict[str, str]:
+    return {path: digest for path, digest in recorded.items() if content.digest(Path(path)) != digest}
+
+
+def _is_cached(digest: str) -> bool:
+    if not _object(digest).is_file():
+        return False
+    return not digest.endswith(".dir") or all(_object(md5).is_file() for _, md5 in _listed(digest))
+
+
+def _listed(digest: str) -> Iterator[tuple[str, str]]:
+    for entry in json.loads(_object(digest).read_text()):
+        yield entry["relpath"], entry["md5"]
+
+
+def _object(digest: str) -> Path:
+    return Path(".dvc", option("cache", "dir", "cache"), "files", "md5", digest[:2], digest[2:])
+
+
+def option(section: str, name: str, default: str) -> str:
+    """Return an option of DVC's configuration here."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(_CONFIGS)
+    return config.get(section, name, fallback=default).strip().strip('"')
+
+
+def _link(source: Path, target: Path) -> None:
+    """Bring a file of the cache to its place, by a link of the kind that DVC is told to use, or by a copy."""
+    kinds = option("cache", "type", "copy").split(",")
+    for kind in kinds:
+        try:
+            if kind == "hardlink":
+                os.link(source, target)
+                return
+            if kind == "symlink":
+                target.symlink_to(source.resolve())
+                return
+        except OSError:
+            continue
+    shutil.copyfile(source, target)

@@ -1,0 +1,276 @@
+"""What DVC versions: ``dvc.yaml`` of a scale, made from the table of stages, and ``dvc.lock`` kept in step with it.
+
+The scale ``mini`` has the files of the project's root; another one has its own below ``pipelines/<scale>/``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pacavit import params, paths
+from pacavit.errors import PacavitError
+from pacavit.files import atomic_file, write_json
+from pacavit.pipeline import cache, code, content
+from pacavit.pipeline.records import Made, Records, save
+from pacavit.pipeline.table import STAGES, Names, Output, Stage
+from pacavit.pipeline.targets import command, inputs, name, pattern, product, targets
+
+#: Digests of the stages' code, by which DVC sees an edit of it; a stage of DVC's own writes it.
+CODE = "code.json"
+CODE_STAGE = "code"
+_SOURCE = "src/pacavit"
+
+_HEAD = "# Made by `pacavit dvc --scale {scale}` from src/pacavit/pipeline/table.py: edit that instead.\n"
+
+
+def yaml_path(scale: str) -> Path:
+    """Return where the ``dvc.yaml`` of a scale is."""
+    return Path("dvc.yaml") if scale == params.DEFAULT_SCALE else Path("pipelines", scale, "dvc.yaml")
+
+
+def yaml_text(scale: str, given: params.Params) -> str:
+    """Return the ``dvc.yaml`` of a scale.
+
+    A stage whose wildcards go through all their combinations follows an edit of ``targets.yaml`` by itself, as a
+    matrix; the jobs of one that does not are listed.
+    """
+    root = yaml_path(scale).parent
+    above = Path(*[".."] * len(root.parts))
+    stages: dict[str, Any] = {}
+    if root == Path("."):
+        stages[CODE_STAGE] = {"cmd": "pacavit code", "deps": [_SOURCE], "outs": [CODE]}
+    for stage, spec in STAGES.items():
+        if spec.released:
+            continue
+        wanted = targets(stage, given.targets)
+        entry = ({} if root == Path(".") else {"wdir": above.as_posix()}) | _entry(spec, scale)
+        if not spec.wildcards:
+            stages[stage] = entry
+        elif wanted == list(product(spec, given.targets)):
+            stages[stage] = {"matrix": {w: f"${{{w}s}}" for w in spec.wildcards}, **entry}
+        else:
+            each = {"-".join(str(names[w]) for w in spec.wildcards): dict(names) for names in wanted}
+            stages[stage] = {"foreach": each, "do": entry}
+    page = above / paths.path(paths.PARAMS, scale=scale, page="targets")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.width, yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = 4096, False, False
+    text = io.StringIO()
+    yaml.dump({"vars": [page.as_posix()], "stages": stages}, text)
+    return _HEAD.format(scale=scale) + text.getvalue()
+
+
+def write_yaml(scale: str, given: params.Params) -> bool:
+    """Write the ``dvc.yaml`` of a scale; return whether that changed it."""
+    path, text = yaml_path(scale), yaml_text(scale, given)
+    if path.exists() and path.read_text() == text:
+        return False
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+    return True
+
+
+def write_code() -> None:
+    """Write the digests of the stages' code for DVC, if they changed."""
+    digests = code.digests()
+    try:
+        unchanged = json.loads(Path(CODE).read_text()) == digests
+    except (FileNotFoundError, ValueError):
+        unchanged = False
+    if not unchanged:
+        write_json(Path(CODE), digests)
+
+
+def why_not() -> str | None:
+    """Return why DVC does not version this folder, or None if it does."""
+    if not Path(".dvc").is_dir():
+        return "this folder is no repository of DVC: `dvc init` makes it one"
+    here = Path.cwd()
+    if any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return None
+    if cache.option("core", "no_scm", "false").lower() == "true":
+        return None
+    return "this folder is no Git repository: `git init` makes it one, `dvc config core.no_scm true` does without"
+
+
+def _entry(spec: Stage, scale: str) -> dict[str, Any]:
+    """Return a stage as DVC takes it, with the wildcards as items."""
+
+    def filled(text: str) -> str:
+        for wildcard in spec.wildcards:
+            text = text.replace(f"{{{wildcard}}}", f"${{item.{wildcard}}}")
+        return text.replace("{scale}", scale)
+
+    read = [filled(pattern(text)) for text in spec.inputs.values()]
+    read += _folders(spec, scale)
+    by_file: dict[str, list[str]] = {}
+    for key in spec.params:
+        file, dotted = _param(key, scale)
+        by_file.setdefault(file, []).extend([filled(dotted)] if dotted else [])
+    entry: dict[str, Any] = {"cmd": filled(command(spec.name))}
+    if read:
+        entry["deps"] = list(dict.fromkeys(read))
+    entry["params"] = [{file: keys or None} for file, keys in (*by_file.items(), (CODE, [spec.name]))]
+    for output in spec.outputs.values():
+        kind, value = _output(output, filled(output.path))
+        entry.setdefault(kind, []).append(value)
+    return entry
+
+
+def _output(output: Output, path: str) -> tuple[str, Any]:
+    if output.kind == "curve":
+        return "plots", {path: {"cache": False, "x": "step", "y": "train_loss"}}
+    if output.kind in ("metrics", "text"):
+        return {"metrics": "metrics", "text": "outs"}[output.kind], {path: {"cache": False}}
+    return "outs", path
+
+
+def _folders(spec: Stage, scale: str) -> list[str]:
+    """Return the folders that hold what a stage aggregates: DVC cannot list files over a matrix."""
+    found = (paths.fill(pattern(text), scale=scale) for text in spec.aggregates)
+    return list(dict.fromkeys("/".join(path.split("/")[:3]) for path in found))
+
+
+def _param(key: str, scale: str) -> tuple[str, str]:
+    page, dotted = key.split(":")
+    other, _, page = page.rpartition("/")
+    return str(paths.path(paths.PARAMS, scale=other or scale, page=page)), dotted
+
+
+class Lock:
+    """``dvc.lock`` of a scale, held against what jobs have made.
+
+    Args:
+        scale: folder below ``params/``.
+    """
+
+    def __init__(self, scale: str) -> None:
+        self.scale = scale
+        self._pages: dict[str, Any] = {}
+
+    @cached_property
+    def _stages(self) -> dict[str, Any]:
+        try:
+            content = YAML(typ="safe").load(yaml_path(self.scale).with_suffix(".lock"))
+        except FileNotFoundError:
+            return {}
+        except YAMLError as error:
+            raise PacavitError(
+                f"{yaml_path(self.scale).with_suffix('.lock')}: not valid YAML: {' '.join(str(error).split())}; if "
+                "Git left conflict marks in it, take one side, or remove the file"
+            ) from None
+        return (content or {}).get("stages", {})
+
+    def outputs(self, made: Made, there: Mapping[str, str | None]) -> dict[str, str] | None:
+        """Return a job's outputs by path, and write a record, if DVC says that they were made from the same."""
+        entry = self._stages.get(name(made.stage, made.names))
+        if entry is None or entry != self._expected(made, there, entry):
+            return None
+        save(made, {path: str(digest) for path, digest in there.items()}, source="dvc.lock")
+        return {path: str(digest) for path, digest in there.items()}
+
+    def lacks(self, made: Made, written: Mapping[str, str]) -> bool:
+        """Return whether DVC does not know yet that a job made this."""
+        entry = self._stages.get(name(made.stage, made.names), {})
+        return entry != self._expected(made, written, entry)
+
+    def lacks_code(self) -> bool:
+        """Return whether DVC does not know the code as it is."""
+        entry = self._stages.get(CODE_STAGE, {})
+        expected = {
+            "deps": {_SOURCE: content.digest(Path(_SOURCE))},
+            "outs": {CODE: content.digest(Path(CODE))},
+        }
+        return self.scale == params.DEFAULT_SCALE and any(
+            {item["path"]: item.get("md5") for item in entry.get(kind, [])} != hashes
+            for kind, hashes in expected.items()
+        )
+
+    def _expected(
+        self, made: Made, written: Mapping[str, str | None], entry: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Return the entry if it says what DVC would write of a job, None otherwise."""
+        spec = STAGES[made.stage]
+        read = {
+            str(path): made.inputs[str(path)] for path in inputs(made.stage, self.scale, made.names).values()
+        }
+        read |= {folder: content.digest(Path(folder)) for folder in _folders(spec, self.scale)}
+        values: dict[str, dict[str, Any]] = {}
+        for key in spec.params:
+            file, dotted = _param(key, self.scale)
+            dotted = dotted.format(**made.names)
+            if dotted:
+                values.setdefault(file, {})[dotted] = self._value(file, dotted)
+            else:
+                values[file] = self._value(file)
+        values[CODE] = {made.stage: made.code}
+        says = {
+            "cmd": entry.get("cmd") == command(made.stage, self.scale, **made.names),
+            "deps": _hashes(entry, "deps") == read,
+            "params": entry.get("params") == values,
+            "outs": _hashes(entry, "outs") == written,
+        }
+        return entry if all(says.values()) else None
+
+    def _value(self, file: str, dotted: str = "") -> Any:
+        """Return a parameter as it stands in its file, or all of the file."""
+        if file not in self._pages:
+            self._pages[file] = YAML(typ="safe", pure=True).load(Path(file))
+        value = self._pages[file]
+        for part in dotted.split(".") if dotted else ():
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+
+def _hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
+    return {item["path"]: item.get("md5") for item in entry.get(kind, [])}
+
+
+def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tuple[str, Names]]) -> None:
+    """Let DVC know what is up to date: what Snakemake ran, and what was run by hand.
+
+    Raises:
+        PacavitError: DVC refuses.
+    """
+    if why_not() is not None:
+        return
+    write_code()
+    write_yaml(scale, given)
+    lock = Lock(scale)
+    lacking = [CODE_STAGE] if lock.lacks_code() else []
+    for stage, names in wanted:
+        if STAGES[stage].released:
+            continue
+        status = found.status(stage, names)
+        if status.state == "fresh" and lock.lacks(status.made, status.outputs):
+            lacking.append(name(stage, names))
+    if lacking:
+        options = [] if "link" in cache.option("cache", "type", "copy") else ["--no-relink"]
+        file = yaml_path(scale)
+        addresses = lacking if file == Path("dvc.yaml") else [f"{file}:{job}" for job in lacking]
+        _dvc("--wait-for-lock", "commit", "--force", *options, *addresses)
+
+
+def _dvc(*arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    # A list without a shell; its jobs are of checked names.
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise PacavitError(
+            f"`dvc {' '.join(arguments[:2])}` failed: {_last_line(result.stderr)}; try it by hand"
+        )
+    return result.stdout
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "(it said nothing)"

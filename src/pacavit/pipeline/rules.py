@@ -1,0 +1,226 @@
+"""What Snakemake's rules take from the table of stages, at one scale.
+
+Which jobs run follows from :mod:`pacavit.pipeline.records` alone: a rule's inputs are ``ancient``, and a job that is to
+run again has a file more, newer than its outputs, that says why. Times of files and Snakemake's own records decide
+nothing, so that they may be lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from snakemake.settings.enums import RerunTrigger
+
+from pacavit import params, paths
+from pacavit.errors import PacavitError
+from pacavit.files import atomic_file
+from pacavit.pipeline import cache, dvc, targets
+from pacavit.pipeline.records import Records
+from pacavit.pipeline.table import STAGES, Names
+
+_LOCKS = Path(".snakemake/locks")
+
+
+class Pipeline:
+    """The stages at one scale, with checked parameters.
+
+    Args:
+        scale: folder below ``params/``.
+        workflow: Snakemake's, which knows when the graph is built how it was called.
+
+    Raises:
+        PacavitError: a parameter is wrong.
+    """
+
+    def __init__(self, scale: str, workflow: Any = None) -> None:
+        self.scale = scale
+        self.params = params.load(scale)
+        self._workflow = workflow
+        self._records: Records | None = None
+
+    @property
+    def records(self) -> Records:
+        """How each job stands; looked up once, when the graph is built."""
+        if self._records is None:
+            self._records = self._look()
+            if self._workflow is not None:
+                self._begin()
+        return self._records
+
+    def _look(self) -> Records:
+        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs)
+
+    def _begin(self) -> None:
+        """Take from DVC's cache what it has of jobs whose outputs are gone or others, and let DVC know the rest."""
+        # The rest of Snakemake's triggers go by its own records.
+        self._workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+        runs = self._workflow.executor_plugin is not None and not self._workflow.dryrun
+        if not runs or (_LOCKS.is_dir() and any(_LOCKS.iterdir())):
+            return  # nothing is to be written, or another Snakemake is at work
+        absent = [
+            status.outputs
+            for stage, names in self._jobs()
+            if (status := self._records.status(stage, names)).state == "absent"
+            and not STAGES[stage].disposable
+        ]
+        restored = [cache.put_back(outputs) for outputs in absent]
+        if any(restored):
+            self._records = self._look()
+        dvc.commit(self.scale, self.params, self._records, self._jobs())
+
+    def finish(self) -> None:
+        """Let DVC know what is up to date."""
+        dvc.commit(self.scale, self.params, self._look(), self._jobs())
+
+    def input(self, stage: str, ancient: Callable[[str], str]) -> dict[str, Callable[[Any], list[str]]]:
+        """Return what a rule reads, by name, as functions of a job's wildcards; ``again`` makes the job run again.
+
+        Args:
+            stage: whose rule.
+            ancient: Snakemake's mark of a file whose time decides nothing. One that is to be made anew does not get it,
+                so that what reads it follows.
+        """
+
+        def one(text: str, names: Names) -> str:
+            path = str(targets.path(text, self.scale, **names))
+            source = targets.ref(text)
+            if source is None or not self._decides or not self._is_stale(source.stage, names):
+                return ancient(path)
+            return path
+
+        def several(text: str) -> list[str]:
+            stage = targets.ref(text).stage
+            return [one(text, names) for names in targets.targets(stage, self.params.targets)]
+
+        spec = STAGES[stage]
+        found = {key: self._of_job(stage, partial(one, text)) for key, text in spec.inputs.items()}
+        if spec.aggregates:
+            found["aggregated"] = lambda wildcards: [
+                path for text in spec.aggregates for path in several(text)
+            ]
+        if spec.optional:
+            of_all = targets.optional(stage, self.scale, self.params.targets).values()
+            found["optional"] = lambda wildcards: [
+                ancient(str(path)) for files in of_all for _, path in files
+            ]
+        return {**found, "again": self._of_job(stage, partial(self._again, stage))}
+
+    def output(
+        self, stage: str, report: Callable[..., Any], directory: Callable[[str], Any]
+    ) -> dict[str, Any]:
+        """Return what a rule writes, with what Snakemake's report says of it."""
+        found = {}
+        for key, output in STAGES[stage].outputs.items():
+            path = self._fill(output.path)
+            if output.kind == "folder":
+                found[key] = directory(path)
+            elif output.caption is None:
+                found[key] = path
+            else:
+                shown = {"category": output.category, "subcategory": output.subcategory}
+                found[key] = report(path, caption=f"../report/{output.caption}", **shown)
+        return found
+
+    def log(self, stage: str) -> str:
+        """Return the pattern of a stage's log."""
+        names = "-".join(f"{{{wildcard}}}" for wildcard in STAGES[stage].wildcards)
+        return paths.fill(paths.LOG, job=f"{stage}/{names}" if names else stage)
+
+    def command(self, stage: str) -> Callable[[Any], str]:
+        """Return a function of a job's wildcards that gives its command line."""
+        return self._of_job(stage, lambda names: targets.command(stage, self.scale, **names))
+
+    def parts(self) -> list[str]:
+        """Return what one can ask for by name, beside files and everything.
+
+        Raises:
+            PacavitError: a group has a name that is taken.
+        """
+        names = targets.target_names(self.params.targets)
+        taken = [*STAGES, *(name for name in names if names.count(name) > 1)]
+        for group in self.params.targets.groups:
+            if group in taken:
+                raise PacavitError(
+                    f"params/{self.scale}/targets.yaml: groups.{group}: is the name of a stage, variant or other "
+                    "target; choose another"
+                )
+        return [name for name in names if name != targets.ALL]
+
+    def files(self, target: str) -> Callable[[Any], list[str]]:
+        """Return a function that gives every file and folder that a target asks for.
+
+        Archives that were deleted once all was made from them are not asked for.
+        """
+        return lambda wildcards: [
+            str(path)
+            for stage, names in targets.jobs(self.params.targets, target)
+            for path in targets.outputs(stage, self.scale, names).values()
+            if path.exists() or self._is_stale(stage, names)
+        ]
+
+    def _jobs(self) -> list[tuple[str, Names]]:
+        wanted = self.params.targets
+        return [*targets.jobs(wanted), *targets.jobs(wanted, targets.RELEASED)]
+
+    @property
+    def _decides(self) -> bool:
+        """Whether this process decides what runs, and is not one that Snakemake has started for a job."""
+        return self._workflow is None or self._workflow.is_main_process
+
+    def _is_stale(self, stage: str, names: Names) -> bool:
+        own = {wildcard: names[wildcard] for wildcard in STAGES[stage].wildcards}
+        status = self.records.status(stage, own)
+        # What is absent still is to be put back in a dry run.
+        gone = status.state == "absent" and not STAGES[stage].disposable
+        return status.state == "stale" or (gone and not cache.can_put_back(status.outputs))
+
+    def _again(self, stage: str, names: Names) -> list[str]:
+        """Return the file that makes a job run again, if it is to."""
+        if not self._decides or not self._is_stale(stage, names):
+            return []
+        path = Path("work/again", targets.name(stage, names))
+        with atomic_file(path) as temporary:
+            # Snakemake passes over a newer file of the content that it knows.
+            temporary.write_text(f"{self.records.status(stage, names).reason}\n{time.time_ns()}\n")
+        return [str(path)]
+
+    def _of_job(self, stage: str, of_names: Callable[[Names], Any]) -> Callable[[Any], Any]:
+        """Return a function of a job's wildcards; a mistake ends with one line."""
+
+        def of_job(wildcards: Any) -> Any:
+            try:
+                return of_names(targets.names_of(stage, wildcards))
+            except PacavitError as error:
+                sys.exit(f"pacavit: {error}")
+
+        return of_job
+
+    def _fill(self, text: str) -> str:
+        return paths.fill(text, scale=self.scale)
+
+
+def begin(scale: str, workflow: Any) -> Pipeline:
+    """Check the parameters; end with one line on a mistake."""
+    if shutil.which("pacavit") is None:
+        # The rules call it, and the environment that holds it is not activated.
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
+    try:
+        pipeline = Pipeline(scale, workflow)
+        pipeline.parts()
+    except PacavitError as error:
+        sys.exit(f"pacavit: {error}")
+    if workflow.is_main_process:
+        logger = logging.getLogger("snakemake.logging")
+        # The terminal's handler reads it.
+        logger.info(f"Scale: {scale}", extra={"pacavit_scale": scale})
+        if (reason := dvc.why_not()) is not None:
+            logger.warning(f"DVC versions nothing here: {reason}")
+    return pipeline

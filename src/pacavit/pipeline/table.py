@@ -1,0 +1,375 @@
+"""Every stage of the pipeline, stated once: what it runs, reads, writes and depends on.
+
+Snakemake's rules (:mod:`pacavit.pipeline.rules`), ``dvc.yaml`` (:mod:`pacavit.pipeline.dvc`) and the command line
+(:func:`pacavit.pipeline.job.run`) are made from this table. ``pacavit stages`` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pacavit import paths
+from pacavit.data.registry import DATASETS as REGISTRY
+
+DATASETS = ("imagenet", "coco", "ade20k")
+
+#: Drawn of each trained model, in the order of the page.
+FIGURES = ("curve", "predictions", "clusters", "assignments", "attention")
+
+#: Drawn over all models.
+OVERVIEW = ("accuracy", "ablations", "complexity", "module")
+
+#: A job's wildcards and their values.
+Names = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a stage writes.
+
+    Attributes:
+        path: pattern with ``{scale}`` and the stage's wildcards in braces.
+        kind: ``cached`` files are DVC's; ``text``, ``metrics`` and ``curve`` are small and belong to Git; ``folder``
+            is a cached folder.
+        caption: file below ``workflow/report/`` that explains it in Snakemake's report.
+        category, subcategory: where it stands there.
+    """
+
+    path: str
+    kind: Literal["cached", "text", "metrics", "curve", "folder"] = "cached"
+    caption: str | None = None
+    category: str | None = None
+    subcategory: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of job.
+
+    Attributes:
+        name: of Snakemake's rule and DVC's stage.
+        command: arguments of ``pacavit``, with the wildcards in braces.
+        function: ``module:function`` that does the work, called with a :class:`~pacavit.pipeline.job.Job`. The modules
+            of this package that its module imports are the code that the stage depends on.
+        inputs: what it reads, by the name under which the function finds it: ``stage.output``, or a file of the
+            repository.
+        outputs: what it writes, likewise.
+        wildcards: the names that tell its jobs apart, in the order of DVC's matrix.
+        params: keys ``page:dotted.key`` of the parameters it depends on, as of :func:`pacavit.params.select`.
+        aggregates: outputs ``stage.output`` of which it reads those of every target.
+        optional: likewise, as far as they are there.
+        code: further modules that the function imports by name, and folders of templates, as modules are written.
+        threads, mem_mb: of Snakemake.
+        priority: of Snakemake, between jobs that are ready.
+        disposable: its outputs may be deleted once all that reads them is made.
+        released: it works on the authors' weights, and has jobs where they were published only.
+    """
+
+    name: str
+    command: str
+    function: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Output]
+    wildcards: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    aggregates: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    threads: int = 1
+    mem_mb: int = 2000
+    priority: int = 0
+    disposable: bool = False
+    released: bool = False
+
+
+_MODEL = {"imagenet": ("variant", "seed"), "coco": ("variant", "seed"), "ade20k": ("variant", "head", "seed")}
+_OPTIONS = {
+    "imagenet": "{variant} --seed {seed}",
+    "coco": "{variant} --seed {seed}",
+    "ade20k": "{variant} --head {head} --seed {seed}",
+}
+# Where the results of a model stand below a folder, without the ending.
+_PLACE = {
+    "imagenet": "{variant}/seed{seed}",
+    "coco": "{variant}/seed{seed}",
+    "ade20k": "{variant}/{head}/seed{seed}",
+}
+_TRAINING = {"imagenet": "pretrain", "coco": "coco", "ade20k": "ade20k"}
+_RECIPE = {
+    "imagenet": ("pretrain:recipe", "pretrain:variants.{variant}"),
+    "coco": ("coco:recipe", "coco:variants.{variant}"),
+    "ade20k": ("ade20k:recipe", "ade20k:heads.{head}", "ade20k:variants.{variant}"),
+}
+# Data are made and checked by as many processes; Snakemake gives a rule no more than there are cores.
+_PROCESSES = 8
+_PREDICTIONS = {"imagenet": "npz", "coco": "json", "ade20k": "npz"}
+_SHOWN = {
+    "curve": "Learning curves",
+    "predictions": "Predictions",
+    "clusters": "Clusters",
+    "assignments": "Clusters",
+    "attention": "Clusters",
+}
+
+
+def _archives(dataset: str) -> Stage:
+    return Stage(
+        name=f"archives_{dataset}",
+        command=f"archives {dataset}",
+        function="pacavit.data.sources:provide",
+        inputs={},
+        outputs={
+            name: Output(f"data/{{scale}}/archives/{dataset}/{file.name}")
+            for name, file in REGISTRY[dataset].files.items()
+        },
+        params=(f"data:{dataset}.archives",),
+        threads=_PROCESSES,
+        disposable=True,
+    )
+
+
+def _prepare(dataset: str) -> Stage:
+    return Stage(
+        name=f"prepare_{dataset}",
+        command=f"prepare {dataset}",
+        function=f"pacavit.data.{dataset}:prepare",
+        inputs={name: f"archives_{dataset}.{name}" for name in REGISTRY[dataset].files},
+        outputs={"data": Output(f"data/{{scale}}/{dataset}", "folder")},
+        params=(f"data:{dataset}.prepare", f"data:{dataset}.archives.kind"),
+        threads=_PROCESSES,
+    )
+
+
+def _training(dataset: str, function: str, inputs: Mapping[str, str], **options) -> Stage:
+    name = _TRAINING[dataset]
+    return Stage(
+        name=name,
+        command=f"{name} {_OPTIONS[dataset]}",
+        function=function,
+        inputs={"data": f"prepare_{dataset}.data", **inputs},
+        outputs={
+            "weights": Output(f"checkpoints/{{scale}}/{name}/{_PLACE[dataset]}.safetensors"),
+            "curve": Output(f"reports/{{scale}}/curves/{name}/{_PLACE[dataset]}.csv", "curve"),
+        },
+        wildcards=_MODEL[dataset],
+        mem_mb=4000,
+        priority=1,  # before what only evaluates and draws, for which the end waits less
+        **options,
+    )
+
+
+def _evaluation(dataset: str) -> Stage:
+    return Stage(
+        name=f"evaluate_{dataset}",
+        command=f"evaluate {dataset} {_OPTIONS[dataset]}",
+        function=f"pacavit.evaluation.{dataset}:evaluate",
+        inputs={"data": f"prepare_{dataset}.data", "weights": f"{_TRAINING[dataset]}.weights"},
+        outputs={
+            "metrics": Output(
+                f"reports/{{scale}}/metrics/{dataset}/{_PLACE[dataset]}.json",
+                *("metrics", "metrics.rst", "Metrics", dataset),
+            ),
+            "predictions": Output(
+                f"predictions/{{scale}}/{dataset}/{_PLACE[dataset]}.{_PREDICTIONS[dataset]}"
+            ),
+        },
+        wildcards=_MODEL[dataset],
+        params=(f"evaluate:{dataset}", *_RECIPE[dataset]),
+        mem_mb=4000,
+    )
+
+
+def _figures(dataset: str) -> Stage:
+    training, evaluation = _TRAINING[dataset], f"evaluate_{dataset}"
+    place = f"reports/{{scale}}/figures/{dataset}/{_PLACE[dataset]}"
+    return Stage(
+        name=f"figures_{dataset}",
+        command=f"figures {dataset} {_OPTIONS[dataset]}",
+        function=f"pacavit.figures.{dataset}:draw",
+        inputs={
+            "data": f"prepare_{dataset}.data",
+            "weights": f"{training}.weights",
+            "curve": f"{training}.curve",
+            "metrics": f"{evaluation}.metrics",
+            "predictions": f"{evaluation}.predictions",
+        },
+        outputs={
+            **{
+                name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", category, dataset)
+                for name, category in _SHOWN.items()
+            },
+            "view": Output(f"{place}/view.json"),
+        },
+        wildcards=_MODEL[dataset],
+        params=(f"figures:{dataset}",),
+    )
+
+
+def _released(dataset: str) -> tuple[Stage, Stage]:
+    """Return the stages that fetch the authors' weights into the project's form, and measure them."""
+    wildcards = tuple(name for name in _MODEL[dataset] if name != "seed")
+    options = _OPTIONS[dataset].removesuffix(" --seed {seed}")
+    place = f"released/{dataset}/{_PLACE[dataset].removesuffix('/seed{seed}')}"
+    return (
+        Stage(
+            name=f"released_{dataset}",
+            command=f"released {dataset} {options}",
+            function="pacavit.checkpoints.released:take",
+            inputs={"published": paths.PUBLISHED},
+            outputs={"weights": Output(f"checkpoints/{{scale}}/{place}.safetensors")},
+            wildcards=wildcards,
+            params=("data:released",),
+            mem_mb=4000,
+            released=True,
+        ),
+        Stage(
+            name=f"evaluate_released_{dataset}",
+            command=f"evaluate {dataset} {options} --released",
+            function=f"pacavit.evaluation.{dataset}:evaluate",
+            inputs={"data": f"prepare_{dataset}.data", "weights": f"released_{dataset}.weights"},
+            outputs={
+                "metrics": Output(
+                    f"reports/{{scale}}/metrics/{place}.json",
+                    *("metrics", "released.rst", "Released weights", dataset),
+                ),
+                "predictions": Output(f"predictions/{{scale}}/{place}.{_PREDICTIONS[dataset]}"),
+            },
+            wildcards=wildcards,
+            params=(f"evaluate:{dataset}", *_RECIPE[dataset]),
+            mem_mb=4000,
+            released=True,
+        ),
+    )
+
+
+def _validated(dataset: str) -> tuple[str, ...]:
+    """Return the parameters of a training's validations."""
+    return (f"evaluate:{dataset}.batch_size", f"evaluate:{dataset}.workers")
+
+
+_STAGES = [
+    *(_archives(dataset) for dataset in DATASETS),
+    *(_prepare(dataset) for dataset in DATASETS),
+    _training("imagenet", "pacavit.training.pretrain:pretrain", {}, params=_RECIPE["imagenet"], threads=2),
+    _training(
+        "coco",
+        "pacavit.training.coco:finetune",
+        {"pretrained": "pretrain.weights"},
+        params=(*_RECIPE["coco"], *_validated("coco")),
+    ),
+    _training(
+        "ade20k",
+        "pacavit.training.ade20k:finetune",
+        {"pretrained": "pretrain.weights"},
+        params=(*_RECIPE["ade20k"], *_validated("ade20k")),
+    ),
+    *(_evaluation(dataset) for dataset in DATASETS),
+    *(_figures(dataset) for dataset in DATASETS),
+    Stage(
+        name="clusters",
+        command=f"clusters {_OPTIONS['ade20k']}",
+        function="pacavit.interpretation.stage:measure",
+        inputs={"data": "prepare_ade20k.data", "weights": "ade20k.weights"},
+        outputs={
+            "measures": Output(
+                f"reports/{{scale}}/clusters/{_PLACE['ade20k']}.json",
+                *("cached", "measures.rst", "Clusters", "ade20k"),
+            )
+        },
+        wildcards=_MODEL["ade20k"],
+        params=("evaluate:clusters", "ade20k:recipe"),
+        mem_mb=4000,
+    ),
+    *(stage for dataset in DATASETS for stage in _released(dataset)),
+    Stage(
+        name="complexity",
+        command="complexity",
+        function="pacavit.claims.complexity:count",
+        inputs={"published": paths.PUBLISHED},
+        outputs={"complexity": Output("reports/{scale}/claims/complexity.json", "text")},
+        params=(
+            "paper/coco:recipe.detector",
+            "paper/ade20k:recipe.crop",
+            "paper/ade20k:heads",
+            "paper/ade20k:variants",
+        ),
+        mem_mb=3000,
+    ),
+    Stage(
+        name="costs",
+        command="costs",
+        function="pacavit.planning.stage:write",
+        inputs={"complexity": "complexity.complexity"},
+        outputs={"costs": Output("reports/{scale}/claims/costs.json", "text")},
+        params=(
+            *(f"paper/data:{dataset}.archives" for dataset in DATASETS),
+            "paper/pretrain:recipe",
+            "paper/coco:recipe",
+            "paper/ade20k:recipe",
+            "paper/ade20k:heads",
+            "paper/ade20k:variants",
+            "paper/targets:",
+            "paper/plan:",
+        ),
+    ),
+    Stage(
+        name="claims",
+        command="claims",
+        function="pacavit.claims.ledger:write",
+        inputs={"published": paths.PUBLISHED, "complexity": "complexity.complexity"},
+        outputs={
+            "ledger": Output("reports/{scale}/claims/ledger.csv", "text", "claims.rst", "Published numbers"),
+            **{
+                f"{dataset}_{form}": Output(
+                    f"reports/{{scale}}/tables/{dataset}.{form}", "text", "tables.rst", "Result tables"
+                )
+                for dataset in DATASETS
+                for form in ("csv", "md")
+            },
+        },
+        params=("claims:last_places", "claims:metrics", "targets:"),
+        aggregates=tuple(f"evaluate_{dataset}.metrics" for dataset in DATASETS),
+        optional=tuple(f"evaluate_released_{dataset}.metrics" for dataset in DATASETS),
+    ),
+    Stage(
+        name="overview",
+        command="overview",
+        function="pacavit.figures.overview:write",
+        inputs={
+            "ledger": "claims.ledger",
+            "complexity": "complexity.complexity",
+            "benchmarks": paths.BENCHMARKS,
+        },
+        outputs={
+            f"{name}_{form}": Output(
+                f"reports/{{scale}}/overview/{name}.{form}", "cached", "overview.rst", "Overview"
+            )
+            for names, forms in ((OVERVIEW, ("png", "svg")), (DATASETS, ("html", "md", "tex")))
+            for name in names
+            for form in forms
+        },
+    ),
+    Stage(
+        name="report",
+        command="report",
+        function="pacavit.figures.report:write",
+        inputs={
+            "ledger": "claims.ledger",
+            **{f"{dataset}_table": f"claims.{dataset}_csv" for dataset in DATASETS},
+            **{name: f"overview.{name}_png" for name in OVERVIEW},
+        },
+        outputs={"page": Output("reports/{scale}/index.html", "cached", "page.rst", "Report")},
+        code=("pacavit.figures.page",),
+        params=("figures:report", "targets:"),
+        aggregates=(
+            *(f"{training}.curve" for training in _TRAINING.values()),
+            *(f"evaluate_{dataset}.metrics" for dataset in DATASETS),
+            *(f"figures_{dataset}.{name}" for dataset in DATASETS for name in (*FIGURES, "view")),
+            "clusters.measures",
+        ),
+    ),
+]
+
+STAGES = {stage.name: stage for stage in _STAGES}

@@ -1,0 +1,1 @@
+"""Processes and machines: ranks, Slurm, interruption, precision, seeds and progress."""

@@ -1,0 +1,48 @@
+"""What counts as the code of a stage."""
+
+import pytest
+
+from pacavit.pipeline import code
+from pacavit.pipeline.table import STAGES, Stage
+
+
+def test_comments_docstrings_and_layout_are_no_code():
+    source = 'def f(x):\n    """Double."""\n    return 2 * x\n'
+    assert code.code_digest(source) == code.code_digest("# More.\ndef f(x):\n\n    return (2 * x)\n")
+    assert code.code_digest(source) != code.code_digest("def f(x):\n    return 3 * x\n")
+
+
+@pytest.mark.parametrize(
+    ("stage", "holds"),
+    [
+        ("pretrain", "pacavit.models.paca_vit"),
+        ("coco", "pacavit.weights.reader"),  # decides the weights that fine-tuning starts from
+        ("ade20k", "pacavit.openmmlab.paca_head"),
+        ("evaluate_coco", "pacavit.evaluation.coco"),
+        ("report", "pacavit.figures.page"),
+    ],
+)
+def test_a_stage_depends_on_what_its_function_calls(stage, holds):
+    assert holds in code.modules(STAGES[stage])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_depends_on_what_changes_no_result(stage):
+    assert not [module for module in code.modules(STAGES[stage]) if code.has_no_results(module)]
+
+
+def test_templates_are_code_too(tmp_path, monkeypatch):
+    for name in ("figures/page/report.html", "figures/report.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    stage = Stage("x", "x", "pacavit.figures.report:write", {}, {}, code=("pacavit.figures.page",))
+    for cached in (code.module_digest, code.imported, code._file):
+        cached.cache_clear()
+    before = code.digest(stage)
+    (tmp_path / "figures/page/report.html").write_text("<p>")
+    code.module_digest.cache_clear()
+    assert code.digest(stage) != before
+    for cached in (code.module_digest, code.imported, code._file):
+        cached.cache_clear()
