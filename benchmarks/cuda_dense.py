@@ -16,7 +16,7 @@ from miniature import prepared
 from safetensors.torch import save_file
 
 from pacavit import params
-from pacavit.pipeline.table import DATASETS
+from pacavit.tasks import TASKS
 
 if rehearsal():
     dense.SCALE, dense.VARIANT = "mini", "test_pacavit"
@@ -28,7 +28,7 @@ def measure(rounds: int) -> list[Figure]:
     """Train Mask R-CNN and each head for some updates, left alone and by part, and pretrain."""
     updates = dense.WARM + _WARM + rounds
     figures = []
-    with prepared(DATASETS):
+    with prepared(TASKS):
         weights = Path("pretrained.safetensors")
         save_file(timm.create_model(dense.VARIANT).state_dict(), weights)
         for task, head in (("coco", "paca"), ("ade20k", "paca"), ("ade20k", "upernet")):

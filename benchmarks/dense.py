@@ -16,19 +16,18 @@ import timm
 import torch
 from measuring import Figure
 from miniature import create_job, prepared
-from mmengine.optim import OptimWrapper
 from safetensors.torch import save_file
 
 import pacavit.models  # noqa: F401, registers the variants
 from pacavit import params
 from pacavit.job import Job
 from pacavit.openmmlab.models import scoped
-from pacavit.pipeline.table import DATASETS
 from pacavit.runtime.interruption import Interruption
 from pacavit.runtime.progress import Progress
+from pacavit.tasks import TASKS
 from pacavit.tracking import Run
 from pacavit.training import ade20k, coco, pretrain
-from pacavit.training.finetuning import FineTuning, create_runner
+from pacavit.training.finetuning import DenseTraining, FineTuning
 from pacavit.training.loading import Batches
 
 #: Whose parameters are taken, and of which variant.
@@ -97,7 +96,7 @@ class Parts:
 def measure(rounds: int) -> list[Figure]:
     """Train each task for some updates by the paper's recipe with two images an update, on the miniature's scenes."""
     figures = []
-    with prepared(DATASETS):
+    with prepared(TASKS):
         weights = Path("pretrained.safetensors")
         save_file(timm.create_model(VARIANT).state_dict(), weights)
         for task in PARTS:
@@ -152,16 +151,15 @@ def finetuned(
 
 def _train(job: Job, task: FineTuning, names: dict[str, str], parts: Parts, device: torch.device) -> None:
     with scoped(task.scope), contextlib.redirect_stdout(io.StringIO()):
-        runner = create_runner(job, task, device)
+        training = DenseTraining(job, task, device)
         if not names:
-            runner.train()
+            training.run(Interruption())
             return
         for name, path in {"images": "data_preprocessor.forward", **names}.items():
-            _time(runner.model, path, name, parts)
-        # The runner builds its optimiser as it starts.
-        updated = parts.timed("backward pass and AdamW", OptimWrapper.update_params)
-        with mock.patch.object(OptimWrapper, "update_params", updated):
-            runner.train()
+            _time(training.model, path, name, parts)
+        _time(training.optimizer, "step", "AdamW", parts)
+        with mock.patch.object(torch.Tensor, "backward", parts.timed("backward pass", torch.Tensor.backward)):
+            training.run(Interruption())
 
 
 def _time(owner: object, path: str, name: str, parts: Parts) -> None:
@@ -176,8 +174,8 @@ def pretrained(updates: int, device: torch.device = CPU) -> Parts:
         "pretrain", Run(Path("work", "pretrain")), _small("pretrain", device), {"variant": VARIANT, "seed": 0}
     )
     with _watched() as parts, contextlib.redirect_stdout(io.StringIO()):
-        training = pretrain.Training(job, device)
-        training.total = updates
+        training = pretrain.Pretraining(job, device)
+        training.updates = updates
         training.run(Interruption())
     return parts
 

@@ -25,12 +25,12 @@ import dense
 import learning
 import loading
 import pandas as pd
-import pipeline
 import resolution
 import torch
 from measuring import Figure
 
 import models
+import pipeline
 
 SECTIONS = {
     "eager": models.eager,

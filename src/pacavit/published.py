@@ -11,11 +11,10 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pacavit.errors import PacavitError
+from pacavit.tasks import TASKS
 
 #: Metrics that are counted of a model without weights or data.
 COUNTS = ("parameters", "multiply_adds")
-#: At what size a model is run where a published number names none: height and width, pixels.
-SIZES = {"imagenet": (224, 224), "coco": (800, 1280), "ade20k": (512, 512)}
 
 Metric = Literal[
     "parameters",
@@ -116,7 +115,9 @@ class Counted(NamedTuple):
 
 def counted_by(claim: Claim) -> Counted:
     """Return the model whose parameters or operations a claim states."""
-    return Counted(claim.task, claim.variant, claim.head, claim.size if claim.input else SIZES[claim.task])
+    return Counted(
+        claim.task, claim.variant, claim.head, claim.size if claim.input else TASKS[claim.task].size
+    )
 
 
 def is_paca(variant: str) -> bool:

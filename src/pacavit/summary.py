@@ -11,17 +11,10 @@ from typing import Any
 from pacavit import params
 from pacavit.claims.results import lookup
 from pacavit.pipeline import targets
+from pacavit.tasks import TASKS, Metric
 
 #: A metrics file a seed, by variant.
 Runs = dict[str, list[dict[str, Any]]]
-
-#: Metric, data set, its key in a metrics file, and how it is printed.
-_METRICS = (
-    ("top-1", "imagenet", "top1", "{:.1f} %"),
-    ("box AP", "coco", "bbox.AP", "{:.3f}"),
-    ("mask AP", "coco", "segm.AP", "{:.3f}"),
-    ("mIoU", "ade20k", "mIoU", "{:.3f}"),
-)
 
 
 def lines(scale: str) -> list[str]:
@@ -38,10 +31,12 @@ def lines(scale: str) -> list[str]:
 
 def _rows(scale: str) -> Iterator[tuple[str, str, str]]:
     for prefix, of in (("evaluate_", ""), ("evaluate_released_", ", released weights")):
-        for metric, dataset, key, form in _METRICS:
-            for head, runs in _measured(prefix + dataset, scale).items():
-                name = f"{metric}{f', {head} head' if head else ''}{of}"
-                yield name, _shown(runs, key, form), _shown(runs, f"untrained.{key}", form)
+        for task in TASKS.values():
+            measured = _measured(prefix + task.name, scale)
+            for metric in (metric for metric in task.main if metric.published):
+                for head, runs in measured.items():
+                    name = f"{metric.label}{f', {head} head' if head else ''}{of}"
+                    yield name, _shown(runs, metric), _shown(runs, metric, "untrained.")
 
 
 def _measured(stage: str, scale: str) -> dict[str, Runs]:
@@ -54,13 +49,14 @@ def _measured(stage: str, scale: str) -> dict[str, Runs]:
     return found
 
 
-def _shown(runs: Runs, key: str, form: str) -> str:
+def _shown(runs: Runs, metric: Metric, prefix: str = "") -> str:
     """Return a metric over variants and seeds."""
+    key = prefix + metric.key
     by_variant = [[value for run in of if (value := lookup(run, key)) is not None] for of in runs.values()]
     means = [statistics.mean(values) for values in by_variant if values]
     if not means:
         return "–"
     if len(means) > 1:
-        return f"{form.format(min(means))} to {form.format(max(means))} ({len(means)} variants)"
+        return f"{metric.text(min(means))} to {metric.text(max(means))} ({len(means)} variants)"
     (values,) = filter(None, by_variant)
-    return form.format(means[0]) + (f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else "")
+    return metric.text(means[0]) + (f" ± {metric.text(statistics.stdev(values))}" if len(values) > 1 else "")

@@ -8,7 +8,8 @@ import pytest
 
 from pacavit import params, paths
 from pacavit.claims.complexity import attention_costs, measure, wanted_models
-from pacavit.published import COUNTS, SIZES, Counted, counted_by, is_paca, read
+from pacavit.published import COUNTS, Counted, counted_by, is_paca, read
+from pacavit.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,14 +36,14 @@ def test_operations_equal_those_of_the_published_code(paper, row):
 
     The COCO counts lack the box branch of the RPN and hold the nearest upsampling of the pyramid, 0.24 G together.
     """
-    counted = measure(Counted(row["task"], row["variant"], row["head"], SIZES[row["task"]]), paper)
+    counted = measure(Counted(row["task"], row["variant"], row["head"], TASKS[row["task"]].size), paper)
     without_same = counted["multiply_adds"] - counted["operations"]["same_convolution"]
     difference = 0.2405e9 if row["task"] == "coco" else 0.0
     assert without_same - difference == pytest.approx(float(row["macs_g"]) * 1e9, abs=1e6)
 
 
 def test_the_deconvolution_is_fifteen_g_too_many_in_the_published_coco_counts(paper):
-    counted = measure(Counted("coco", "pacavit_tiny_p2cconv_100_0", "", SIZES["coco"]), paper)
+    counted = measure(Counted("coco", "pacavit_tiny_p2cconv_100_0", "", TASKS["coco"].size), paper)
     excess = counted["multiply_adds_authors"] - counted["multiply_adds"]
     assert excess == pytest.approx(15.414e9, abs=1e6)
 
@@ -60,7 +61,7 @@ def test_the_deconvolution_is_fifteen_g_too_many_in_the_published_coco_counts(pa
     ],
 )
 def test_baselines_have_their_published_size(paper, model, parameters, operations):
-    counted = measure(Counted(*model, SIZES[model[0]]), paper)
+    counted = measure(Counted(*model, TASKS[model[0]].size), paper)
     assert counted["parameters"] == pytest.approx(parameters, rel=2e-3)
     if operations is not None:
         assert counted["multiply_adds"] == pytest.approx(operations, rel=1.2e-2)

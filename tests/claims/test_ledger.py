@@ -18,8 +18,8 @@ from pacavit.claims.ledger import (
 from pacavit.claims.results import Measured, official, trained
 from pacavit.params.claims import ClaimsPage
 from pacavit.pipeline import targets
-from pacavit.pipeline.table import DATASETS
 from pacavit.published import Claim
+from pacavit.tasks import TASKS
 
 TINY = "pacavit_tiny_p2cconv_100_0"
 PAGE = ClaimsPage.model_validate(
@@ -234,7 +234,7 @@ def test_the_stage_writes_a_ledger_that_reads_back(project, monkeypatch):
         def artifact(self, path):
             pass
 
-    tables = {f"{task}_{form}": project / f"{task}.{form}" for task in DATASETS for form in ("csv", "md")}
+    tables = {f"{task}_{form}": project / f"{task}.{form}" for task in TASKS for form in ("csv", "md")}
     job = describe(
         "claims",
         params.load("mini"),

@@ -11,6 +11,7 @@ from pacavit import params
 from pacavit.figures import report
 from pacavit.interpretation.measures import pack
 from pacavit.pipeline import targets
+from pacavit.tasks import TASKS
 
 MEASURED = {"nmi": 0.5, "purity": 0.5, "matched_miou": 0.2, "use_entropy": 0.9, "used": 2, "clusters": 2}
 
@@ -49,8 +50,8 @@ def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path
     path = tmp_path / "curve.csv"
     table = {"step": [1, 2, 3], "train_loss": [2.0, np.inf, 1.0], "val_top1": [np.nan, 50.0, np.nan]}
     pd.DataFrame(table).to_csv(path, index=False)
-    loss, validation = report._curves(path)
+    loss, validation = report._curves(path, TASKS["imagenet"])
     assert loss["lines"][0]["values"] == [2.0, None, 1.0]
     assert (validation["steps"], validation["lines"][0]["values"]) == ([2], [50.0])
     pd.DataFrame({"step": [1], "train_loss": [np.nan]}).to_csv(path, index=False)
-    assert report._curves(path) == []
+    assert report._curves(path, TASKS["imagenet"]) == []

@@ -9,7 +9,8 @@ import pytest
 from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.pipeline import targets
-from pacavit.pipeline.table import DATASETS, STAGES
+from pacavit.pipeline.table import STAGES
+from pacavit.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,7 +115,7 @@ def test_everything_is_each_variant_and_seed_but_upernet_for_those_published(pap
 
 def test_a_group_or_a_variant_is_trained_measured_and_drawn_on_every_task(paper):
     assert counted(paper, "main") == {
-        **{f"{step}_{data}": 1 for step in ("archives", "prepare") for data in DATASETS},
+        **{f"{step}_{data}": 1 for step in ("archives", "prepare") for data in TASKS},
         **{"pretrain": 3, "evaluate_imagenet": 3, "figures_imagenet": 3},
         **{"coco": 3, "evaluate_coco": 3, "figures_coco": 3},
         **{"ade20k": 6, "evaluate_ade20k": 6, "figures_ade20k": 6, "clusters": 6},

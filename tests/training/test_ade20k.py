@@ -6,15 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kills import killed_after
 from pacavit import paths
 from pacavit.evaluation.ade20k import evaluate
 from pacavit.files import sha256
 from pacavit.training import ade20k
-from pacavit.training import finetuning as runner
-
-
-class Killed(BaseException):
-    pass
 
 
 def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
@@ -40,29 +36,15 @@ def test_the_recipe_may_lose_the_pretrained_weights(create_job, head):
     )
 
 
-def test_no_warm_up(create_job):
-    task = ade20k.describe(create_job("ade20k", head="paca", warmup_updates=0), "BN")
-    assert runner._warmup(task) == []
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["paca", "upernet"])
-def test_a_killed_training_ends_with_the_same_weights_and_is_evaluated(create_job, monkeypatch, head):
+def test_a_killed_training_ends_with_the_same_weights_and_is_evaluated(create_job, head):
     whole = create_job("ade20k", work="whole", head=head)
     ade20k.finetune(whole)
     expected = sha256(whole.outputs["weights"])
-    after = runner.StateHook.after_train_iter
-
-    def kill(self, engine, batch_idx, **kwargs):
-        after(self, engine, batch_idx=batch_idx, **kwargs)
-        if batch_idx == 2:
-            raise Killed
-
     broken = create_job("ade20k", work="broken", head=head)
-    monkeypatch.setattr(runner.StateHook, "after_train_iter", kill)
-    with pytest.raises(Killed):
+    with killed_after(3):
         ade20k.finetune(broken)
-    monkeypatch.setattr(runner.StateHook, "after_train_iter", after)
     ade20k.finetune(broken)
     assert sha256(broken.outputs["weights"]) == expected
 

@@ -2,8 +2,10 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from kills import Killed, killed_after
 from optimizers import options_by_name
 from pacavit.data.coco import annotation_file
 from pacavit.errors import PacavitError
@@ -11,12 +13,8 @@ from pacavit.evaluation.coco import evaluate
 from pacavit.files import sha256
 from pacavit.measurement.coco import SUMMARY
 from pacavit.openmmlab.models import build
-from pacavit.training import coco
-from pacavit.training import finetuning as runner
-
-
-class Killed(BaseException):
-    pass
+from pacavit.training import coco, finetuning
+from pacavit.training.stream import SampleStream
 
 
 def test_images_without_objects_are_left_out_of_training_only(create_job):
@@ -34,7 +32,7 @@ def test_images_without_objects_are_left_out_of_training_only(create_job):
 
 def test_samples_depend_on_seed_and_position_only(create_job):
     job = create_job("coco")
-    stream = runner.SampleStream(coco.describe(job).dataset, seed=0)
+    stream = SampleStream(coco.describe(job).dataset, seed=0)
     first = [stream[i]["inputs"] for i in range(3)]
     again = [stream[i]["inputs"] for i in (2, 1, 0)]
     assert all((a == b).all() for a, b in zip(first, reversed(again), strict=True))
@@ -48,11 +46,11 @@ def test_training_starts_from_the_pretrained_backbone_or_loses_it(
     pretrained = load_file(job.inputs["pretrained"])
     seen = {}
 
-    def look(self, engine, **kwargs):
-        seen.update({key: value.clone() for key, value in runner._bare(engine).backbone.state_dict().items()})
+    def look(self):
+        seen.update({key: value.clone() for key, value in self.model.backbone.state_dict().items()})
         raise Killed
 
-    monkeypatch.setattr(runner.StateHook, "before_train_iter", look)
+    monkeypatch.setattr(finetuning.DenseTraining, "set_rate", look)
     with pytest.raises(Killed):
         coco.finetune(job)
     assert seen
@@ -66,10 +64,7 @@ def test_norms_are_not_decayed(create_job):
     job = create_job("coco")
     task = coco.describe(job)
     model = build(task.model, "mmdet")
-    from mmengine.optim import build_optim_wrapper
-
-    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, runner.torch.device("cpu"), 1))
-    groups = options_by_name(model, wrapper.optimizer)
+    groups = options_by_name(model, finetuning.create_optimizer(task, model))
     assert groups["backbone.stage1.0.norm1_before.weight"]["weight_decay"] == 0
     assert groups["backbone.stage1.0.mlp.fc1.bias"]["weight_decay"] == task.recipe.weight_decay
 
@@ -79,32 +74,22 @@ def test_a_batch_that_cannot_be_shared_is_refused(create_job):
         coco.finetune(create_job("coco", micro_batch=3))
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_without_a_gpu_is_refused(create_job, monkeypatch, precision):
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
-    with pytest.raises(PacavitError, match="needs a GPU"):
-        coco.finetune(create_job("coco", precision=precision))
+def test_fp16_without_a_gpu_is_refused(create_job, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(PacavitError, match="fp16 needs a GPU"):
+        coco.finetune(create_job("coco", precision="fp16"))
 
 
 @pytest.mark.slow
-def test_a_killed_training_ends_with_the_same_weights_and_curve(create_job, monkeypatch):
+def test_a_killed_training_ends_with_the_same_weights_and_curve(create_job):
     whole = create_job("coco", work="whole")
     coco.finetune(whole)
     expected = [sha256(whole.outputs[name]) for name in ("weights", "curve")]
-    after = runner.StateHook.after_train_iter
-
-    def kill(self, engine, batch_idx, **kwargs):
-        after(self, engine, batch_idx=batch_idx, **kwargs)
-        if batch_idx == 2:
-            raise Killed
-
     whole.outputs["weights"].unlink()
     broken = create_job("coco", work="broken")
-    monkeypatch.setattr(runner.StateHook, "after_train_iter", kill)
-    with pytest.raises(Killed):
+    with killed_after(3):
         coco.finetune(broken)
     assert not broken.outputs["weights"].exists()
-    monkeypatch.setattr(runner.StateHook, "after_train_iter", after)
     coco.finetune(broken)
     assert [sha256(broken.outputs[name]) for name in ("weights", "curve")] == expected
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
 
 from marks import tiny_first
 from optimizers import options_by_name
@@ -13,7 +12,7 @@ from pacavit import params
 from pacavit.models import paca_vit
 from pacavit.openmmlab import models
 from pacavit.training import ade20k, coco
-from pacavit.training import finetuning as runner
+from pacavit.training.finetuning import create_optimizer
 
 VARIANTS = [name for name in paca_vit._VARIANTS if name != "test_pacavit"]
 CONV = "pacavit_tiny_p2cconv_100_0"
@@ -25,10 +24,10 @@ TEACHER = "pacavit_convmixer_tiny_100"
 def groups(model, recipe, custom_keys):
     """Return each parameter with its rate and its weight decay, as shares of the recipe's."""
     task = SimpleNamespace(recipe=recipe, custom_keys=custom_keys)
-    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
-    assert type(wrapper.optimizer) is torch.optim.AdamW
-    assert {group["betas"] for group in wrapper.optimizer.param_groups} == {(0.9, 0.999)}
-    options = options_by_name(model, wrapper.optimizer)
+    optimizer = create_optimizer(task, model)
+    assert type(optimizer) is torch.optim.AdamW
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    options = options_by_name(model, optimizer)
     return {
         name: (p, options[name]["lr"] / recipe.lr, options[name]["weight_decay"] / recipe.weight_decay)
         for name, p in model.named_parameters()
@@ -40,8 +39,8 @@ def test_parameters_of_like_options_are_updated_together():
     job = SimpleNamespace(params=pages, names={"variant": CONV, "head": "paca"})
     model = models.build(models.segmentor(job, 150, None, "BN"), "mmseg")
     task = SimpleNamespace(recipe=pages.ade20k.recipe, custom_keys=ade20k.multipliers(job))
-    wrapper = build_optim_wrapper(model, runner._optim_wrapper(task, torch.device("cpu"), 1))
-    found = [(group["lr"], group["weight_decay"]) for group in wrapper.optimizer.param_groups]
+    optimizer = create_optimizer(task, model)
+    found = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
     assert len(found) == len(set(found)) == 3  # the backbone with and without decay, and what learns faster
 
 
@@ -62,10 +61,8 @@ def stepped():
         model = torch.nn.Sequential()
         for name, part in parts.items():
             model.add_module(name, part)
-        config = runner._optim_wrapper(
-            SimpleNamespace(recipe=recipe, custom_keys=keys), torch.device("cpu"), 1
-        )
-        optimizer = build_optim_wrapper(model, {**config, "constructor": constructor}).optimizer
+        task = SimpleNamespace(recipe=recipe, custom_keys=keys)
+        optimizer = create_optimizer(task, model, constructor)
         for _ in range(3):
             optimizer.zero_grad()
             model(torch.randn(5, 4)).square().sum().backward()

@@ -21,8 +21,9 @@ from pacavit.data import sources
 from pacavit.job import Job
 from pacavit.openmmlab.models import scoped
 from pacavit.pipeline import targets
+from pacavit.runtime.interruption import Interruption
 from pacavit.training import ade20k, coco, pretrain
-from pacavit.training import finetuning as runner
+from pacavit.training.finetuning import DenseTraining
 
 TINY = "pacavit_tiny_p2cconv_100_0"
 DEVICE = torch.device("cpu")
@@ -138,10 +139,9 @@ def check_first_step(before, after, groups) -> int:
 def test_pretraining_at_224_pixels_with_all_augmentation(paper_job):
     job = paper_job("pretrain", variant=TINY, seed=42)
     recipe, variant = job.params.pretrain.recipe, job.params.pretrain.variants[TINY]
-    task = pretrain.create_task(job, recipe, variant, DEVICE)
-    before = {name: p.detach().clone() for name, p in task.trainable_module.named_parameters()}
-    optimizer = pretrain.create_optimizer(recipe, task.trainable_module)
-    options = options_by_name(task.trainable_module, optimizer)
+    model = pretrain.create_model(job, 2, variant.drop_path)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    options = options_by_name(model, pretrain.create_optimizer(recipe, model))
     groups = {name: (recipe.lr, group["weight_decay"]) for name, group in options.items()}
     pretrain.pretrain(job)
     after = load_file(job.outputs["weights"])
@@ -150,16 +150,14 @@ def test_pretraining_at_224_pixels_with_all_augmentation(paper_job):
 
 def fine_tune(job, task) -> tuple[dict, dict, dict]:
     with scoped(task.scope):
-        built = runner.create_runner(job, task, DEVICE)
-        built.model.init_weights()
-        built._init_model_weights = lambda: None  # so that the weights are the ones that were kept
-        before = {name: p.detach().clone() for name, p in built.model.named_parameters()}
-        built.train()
-    options = options_by_name(built.model, built.optim_wrapper.optimizer)
+        training = DenseTraining(job, task, DEVICE)
+        before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+        training.run(Interruption())
+    options = options_by_name(training.model, training.optimizer)
     groups = {
         name: (group.get("initial_lr", group["lr"]), group["weight_decay"]) for name, group in options.items()
     }
-    return before, dict(built.model.named_parameters()), groups
+    return before, dict(training.model.named_parameters()), groups
 
 
 @pytest.mark.slow

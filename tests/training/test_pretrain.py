@@ -11,6 +11,7 @@ import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN
 
+from kills import killed_after
 from pacavit import params
 from pacavit.errors import PacavitError
 from pacavit.files import sha256
@@ -24,33 +25,14 @@ from pacavit.training.pretrain import (
 from pages import SHORT, shorten
 
 
-class InterruptedTrainingError(Exception):
-    """Stands for a kill."""
-
-
 def trained(job) -> tuple[str, str]:
     pretrain.pretrain(job)
     return sha256(job.outputs["weights"]), job.outputs["curve"].read_text()
 
 
-def interrupt_after(monkeypatch, updates: int) -> None:
-    """Let the training stop by itself after so many updates of this process."""
-    steps = torch.optim.AdamW.step
-    done = []
-
-    def step(self, *args, **kwargs):
-        if len(done) == updates:
-            raise InterruptedTrainingError
-        done.append(None)
-        return steps(self, *args, **kwargs)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
-
-
-def test_an_interrupted_training_ends_with_the_same_bytes(create_job, monkeypatch):
+def test_an_interrupted_training_ends_with_the_same_bytes(create_job):
     undisturbed = trained(create_job("pretrain", work="work/undisturbed"))
-    with monkeypatch.context() as patch, pytest.raises(InterruptedTrainingError):
-        interrupt_after(patch, 5)
+    with killed_after(5):
         pretrain.pretrain(create_job("pretrain", work="work/disturbed"))
     assert checkpoint.load_latest(create_job("pretrain", work="work/disturbed").work)["step"] == 4
     assert trained(create_job("pretrain", work="work/disturbed")) == undisturbed
@@ -118,7 +100,7 @@ def test_the_rate_of_every_update_is_the_written_one(project, lr_per):
     schedule = create_schedule(recipe, optimizer, updates)
     scale = 1 if lr_per == "epoch" else updates
     for step in range(recipe.epochs * updates):
-        pretrain._set_rate(schedule, recipe, step, updates)
+        pretrain.set_rate(schedule, recipe, step, updates)
         t = step // updates if lr_per == "epoch" else step
         warm, total = recipe.warmup_epochs * scale, recipe.epochs * scale
         expected = recipe.warmup_lr + t * (recipe.lr - recipe.warmup_lr) / warm

@@ -2,20 +2,16 @@
 
 import pytest
 import torch
-from mmengine.registry import PARAM_SCHEDULERS
 
 from pacavit import params
 from pacavit.training import ade20k, coco
-from pacavit.training import finetuning as runner
+from pacavit.training.finetuning import create_schedules
 
 
 def rates(task):
     """Return the rate of each update as a share of the recipe's."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=task.recipe.lr)
-    schedulers = [
-        PARAM_SCHEDULERS.build({**config, "optimizer": optimizer})
-        for config in (*runner._warmup(task), task.decay)
-    ]
+    schedulers = create_schedules(task, optimizer)
     found = []
     for _ in range(task.updates):
         found.append(optimizer.param_groups[0]["lr"] / task.recipe.lr)
@@ -43,6 +39,11 @@ def test_segmentors_warm_up_and_fall_linearly_to_nothing(create_job):
     found = rates(task)
     assert found[:15] == pytest.approx([1e-6 + i * (1 - 1e-6) / 14 for i in range(15)])
     assert found[15:] == pytest.approx([1 - i / 144 for i in range(145)], abs=1e-9)
+
+
+def test_without_a_warm_up_the_rate_falls_from_the_first_update(create_job):
+    found = rates(ade20k.describe(create_job("ade20k", head="paca", updates=5, warmup_updates=0), "BN"))
+    assert found == pytest.approx([1, 0.75, 0.5, 0.25, 0])
 
 
 @pytest.mark.slow

@@ -12,19 +12,13 @@ import torch
 from torch import Tensor
 
 from pacavit.models import PaCaViT, variant_config, variant_names
+from pacavit.tasks import TASKS
 from pacavit.weights.fit import Fit
 from pacavit.weights.reader import backbone_weights
 
 Task = Literal["imagenet", "coco", "ade20k"]
 Head = Literal["paca", "upernet"]
 State = Mapping[str, Tensor]
-
-#: The tensor whose first dimension counts the classes, and how many of these are background.
-_CLASSES = {
-    "imagenet": ("head.weight", 0),
-    "coco": ("roi_head.bbox_head.fc_cls.weight", 1),
-    "ade20k": ("decode_head.conv_seg.weight", 0),
-}
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ def contents(
     if task == "ade20k":
         head = head or _guess_head(weights)
     variants = _nearest(weights, task) if variant is None else (variant,)
-    key, background = _CLASSES[task]
-    classes = _size(weights, key, 0)
+    background = TASKS[task].background
+    classes = _size(weights, TASKS[task].classifier, 0)
     return Contents(
         task,
         head,

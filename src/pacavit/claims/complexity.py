@@ -16,19 +16,19 @@ from tqdm import tqdm
 from pacavit.claims import baselines
 from pacavit.claims.operations import authors_total, correct_total, count_operations
 from pacavit.claims.statements import counted_quantities
+from pacavit.data.registry import DATASETS
 from pacavit.files import write_json
 from pacavit.job import Job
 from pacavit.models import PaCaViT, variant_config, variant_names
 from pacavit.models.paca_vit import PatchToClusterAttention, create_clustering
 from pacavit.openmmlab import models
 from pacavit.params import Params
-from pacavit.published import COUNTS, SIZES, Claim, Counted, counted_by, read
+from pacavit.published import COUNTS, Claim, Counted, counted_by, read
+from pacavit.tasks import TASKS
 from pacavit.tracking import git_commit
 
 #: Regions of an image in the published counts: boxes classified, and masks drawn.
 _BOXES, _MASKS = 1000, 100
-
-_CLASSES = {"imagenet": 1000, "coco": 80, "ade20k": 150}
 
 
 def count(job: Job) -> None:
@@ -47,7 +47,7 @@ def count(job: Job) -> None:
 def wanted_models(claims: Iterable[Claim]) -> list[Counted]:
     """Return the models that the claims count, and those that statements compare, each once and in order."""
     counted = [counted_by(claim) for claim in claims if claim.metric in COUNTS]
-    compared = [Counted(q.task, q.variant, q.head, SIZES[q.task]) for q in counted_quantities()]
+    compared = [Counted(q.task, q.variant, q.head, TASKS[q.task].size) for q in counted_quantities()]
     return list(dict.fromkeys([*counted, *compared]))
 
 
@@ -103,7 +103,7 @@ def _layer_cost(layer: nn.Module, patches: int, dim: int) -> int:
 
 def _build(model: Counted, paper: Params) -> nn.Module:
     ours = model.variant in variant_names()
-    classes = _CLASSES[model.task]
+    classes = DATASETS[model.task].num_classes
     if model.task == "imagenet":
         if ours:
             return PaCaViT(**variant_config(model.variant))

@@ -19,8 +19,9 @@ from pacavit.files import atomic_file
 from pacavit.job import Job
 from pacavit.params.claims import Agreement, ClaimsPage
 from pacavit.pipeline import targets
-from pacavit.published import COUNTS, SIZES, Claim, Counted, counted_by, is_paca
+from pacavit.published import COUNTS, Claim, Counted, counted_by, is_paca
 from pacavit.runtime.progress import report
+from pacavit.tasks import TASKS
 
 Verdict = Literal["reproduced", "within tolerance", "differs", "misprint", "needs data"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "within tolerance", "differs", "misprint", "needs data")
@@ -149,7 +150,7 @@ def judge_all(
     def measured(quantity: Quantity) -> float | None:
         key = (quantity.task, quantity.variant, quantity.head)
         if quantity.metric in COUNTS:
-            return counts[Counted(*key, SIZES[quantity.task])][quantity.metric]
+            return counts[Counted(*key, TASKS[quantity.task].size)][quantity.metric]
         if not is_paca(quantity.variant):
             return prior.get(quantity)
         values = trained[key].values[quantity.metric] if key in trained else []

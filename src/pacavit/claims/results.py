@@ -9,19 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pacavit.job import Job
-from pacavit.pipeline.table import DATASETS
+from pacavit.tasks import TASKS
 
-#: Where a published metric stands in a metrics file, and the factor to the published unit.
-METRICS = {
-    "top1": ("top1", 1),
-    "ap_box": ("bbox.AP", 100),
-    "ap50_box": ("bbox.AP50", 100),
-    "ap75_box": ("bbox.AP75", 100),
-    "ap_mask": ("segm.AP", 100),
-    "ap50_mask": ("segm.AP50", 100),
-    "ap75_mask": ("segm.AP75", 100),
-    "miou": ("mIoU", 100),
-}
+#: The published metrics, by their names in the claims.
+METRICS = {name: metric for task in TASKS.values() for name, metric in task.published.items()}
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ def official(results: Results) -> Results:
 
 def _read(job: Job, prefix: str) -> Results:
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for task in DATASETS:
+    for task in TASKS:
         for names, path in job.aggregated[f"{prefix}{task}.metrics"]:
             key = (task, str(names["variant"]), str(names.get("head", "")))
             found.setdefault(key, []).append(_metrics(path))
@@ -74,9 +65,9 @@ def _metrics(path: Path) -> dict[str, Any]:
 
 def _joined(runs: list[dict[str, Any]]) -> Measured:
     values = {
-        name: [lookup(metrics, dotted) * factor for metrics in runs]
-        for name, (dotted, factor) in METRICS.items()
-        if all(lookup(metrics, dotted) is not None for metrics in runs)
+        name: [lookup(metrics, metric.key) * metric.factor for metrics in runs]
+        for name, metric in METRICS.items()
+        if all(lookup(metrics, metric.key) is not None for metrics in runs)
     }
     origins = [metrics["origin"] for metrics in runs]
     return Measured(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pacavit.published import COUNTS
+from pacavit.tasks import TASKS
 
 
 class Quantity(NamedTuple):
@@ -43,9 +44,6 @@ _PVT_RIVALS = {
 }
 _SWIN_RIVALS = {TINY: "swin_tiny", SMALL: "swin_tiny", BASE: "swin_small"}
 
-#: The metric by which a task's models are ranked, and our head.
-_ACCURACY = {"imagenet": ("top1", ""), "coco": ("ap_box", ""), "ade20k": ("miou", "upernet")}
-
 
 def _cheaper_than_pvt() -> list[Comparison]:
     comparisons = []
@@ -60,14 +58,18 @@ def _cheaper_than_pvt() -> list[Comparison]:
 def _stagewise() -> list[Comparison]:
     stage, block = "pacavit_small_p2cconv_100", "pacavit_small_p2cconv_100_blockwise"
     comparisons = []
-    for task, (metric, _) in _ACCURACY.items():
-        head = "paca" if task == "ade20k" else ""
+    for task in TASKS.values():
+        head, ranked = "paca" if task.has_heads else "", task.metrics[0].published
         for cost in ("parameters", "multiply_adds"):
             comparisons.append(
-                Comparison(Quantity(task, stage, head, cost), "<", Quantity(task, block, head, cost))
+                Comparison(
+                    Quantity(task.name, stage, head, cost), "<", Quantity(task.name, block, head, cost)
+                )
             )
         comparisons.append(
-            Comparison(Quantity(task, stage, head, metric), "~", Quantity(task, block, head, metric))
+            Comparison(
+                Quantity(task.name, stage, head, ranked), "~", Quantity(task.name, block, head, ranked)
+            )
         )
     return comparisons
 
@@ -82,7 +84,7 @@ def _head() -> list[Comparison]:
 
 
 def _better_than_prior(task: str) -> list[Comparison]:
-    metric, head = _ACCURACY[task]
+    metric, head = TASKS[task].metrics[0].published, "upernet" if TASKS[task].has_heads else ""
     comparisons = []
     for ours, rivals in _PVT_RIVALS.items():
         for rival in (_SWIN_RIVALS[ours], *rivals):

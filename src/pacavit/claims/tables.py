@@ -8,23 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from pacavit.claims.results import METRICS, Measured, Results
+from pacavit.claims.results import Measured, Results
 from pacavit.files import atomic_file
 from pacavit.job import Job
-from pacavit.pipeline.table import DATASETS
 from pacavit.published import Claim
-
-#: Metrics of each task, in the order of the columns.
-_COLUMNS = {
-    "imagenet": ("top1",),
-    "coco": tuple(name for name in METRICS if name.startswith("ap")),
-    "ade20k": ("miou",),
-}
+from pacavit.tasks import TASKS
 
 
 def write(job: Job, claims: Sequence[Claim], results: Results) -> None:
     """Write the table of each task as CSV, and as Markdown for people."""
-    for task in DATASETS:
+    for task in TASKS:
         table = tabulate(task, claims, results)
         with atomic_file(job.outputs[f"{task}_csv"]) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
@@ -45,7 +38,7 @@ def tabulate(task: str, claims: Sequence[Claim], results: Results) -> pd.DataFra
         _row(key, metric, measured, printed.get((*key, metric), "") if measured.official else "")
         for key, measured in results.items()
         if key[0] == task
-        for metric in _COLUMNS[task]
+        for metric in TASKS[task].published
         if metric in measured.values
     ]
     return pd.DataFrame(

@@ -23,10 +23,8 @@ from pacavit.drawing.style import COLOURS, figure
 from pacavit.figures import module
 from pacavit.files import atomic_file
 from pacavit.job import Job
-from pacavit.pipeline.table import DATASETS
+from pacavit.tasks import TASKS
 
-#: Accuracies that figures show of a task.
-_ACCURACY = {"imagenet": ("top1", "top-1 / %"), "coco": ("ap_box", "box AP"), "ade20k": ("miou", "mIoU / %")}
 #: Families in figures with their markers.
 _FAMILIES = {"PaCa": "o", "PaCa with UPerNet": "D", "Swin": "s", "PVTv2": "^", "PVT": "v"}
 #: Kinds of attention, as the benchmarks name them: key of the counted operations, label, marker, and line.
@@ -47,7 +45,7 @@ def write(job: Job) -> None:
     _draw_complexity(_forms(job, "complexity"), complexity, benchmarks)
     with figure(_forms(job, "module"), 9.5, 5.2) as canvas:
         module.draw(canvas)
-    for task in DATASETS:
+    for task in TASKS:
         _write_table(job, task, tabulate([entry for entry in entries if entry.task == task]))
     for path in job.outputs.values():
         job.run.artifact(path)
@@ -101,17 +99,17 @@ def _values(entries: Sequence[Entry], task: str, metric: str) -> dict[tuple[str,
 def _draw_accuracy(paths: list[Path], entries: Sequence[Entry]) -> None:
     """Draw each task's accuracy against parameters and multiply-adds: published hollow, measured filled."""
     with figure(paths, 9.5, 9.6) as canvas:
-        axes = canvas.subplots(len(DATASETS), 2)
-        for row, task in zip(axes, DATASETS, strict=True):
-            metric, label = _ACCURACY[task]
-            accuracy = _values(entries, task, metric)
+        axes = canvas.subplots(len(TASKS), 2)
+        for row, task in zip(axes, TASKS, strict=True):
+            ranked = TASKS[task].metrics[0]
+            accuracy = _values(entries, task, ranked.published)
             for axis, count, unit in zip(
                 row, ("parameters", "multiply_adds"), ("parameters / M", "multiply-adds / G"), strict=True
             ):
                 sizes = _values(entries, task, count)
                 points = [(sizes[key], entry) for key, entry in accuracy.items() if key in sizes]
                 _scatter(axis, points)
-                axis.set(xlabel=unit, ylabel=label, title=task, xscale="log")
+                axis.set(xlabel=unit, ylabel=ranked.published_title, title=task, xscale="log")
                 _plain_ticks(axis.xaxis)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
@@ -149,21 +147,23 @@ def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float
 def _draw_ablations(paths: list[Path], entries: Sequence[Entry]) -> None:
     """Draw what clusters, their number, kind and mode change: each variant of the small model, by task."""
     with figure(paths, 9.5, 4.4) as canvas:
-        axes = canvas.subplots(1, len(DATASETS), sharey=True)
+        axes = canvas.subplots(1, len(TASKS), sharey=True)
         names: dict[str, str] = {}
-        for task in DATASETS:
-            for entry in _values(entries, task, _ACCURACY[task][0]).values():
+        for task in TASKS:
+            for entry in _values(entries, task, TASKS[task].metrics[0].published).values():
                 if _is_ablation(entry):
                     names.setdefault(entry.variant, _described(entry.variant))
         places = {variant: place for place, variant in enumerate(names)}
-        for axis, task in zip(axes, DATASETS, strict=True):
-            metric, label = _ACCURACY[task]
-            chosen = {e.variant: e for e in _values(entries, task, metric).values() if _is_ablation(e)}
+        for axis, task in zip(axes, TASKS, strict=True):
+            ranked = TASKS[task].metrics[0]
+            chosen = {
+                e.variant: e for e in _values(entries, task, ranked.published).values() if _is_ablation(e)
+            }
             published = [(float(e.published), places[variant]) for variant, e in chosen.items()]
             axis.plot(*_columns(published), "o", markerfacecolor="none", label="published")
             measured = [(float(e.measured), places[variant]) for variant, e in chosen.items() if e.measured]
             axis.plot(*_columns(measured), "s", color=COLOURS[1], label="measured")
-            axis.set(xlabel=label, title=task)
+            axis.set(xlabel=ranked.published_title, title=task)
         axes[0].set_yticks(range(len(names)), list(names.values()))
         axes[0].invert_yaxis()
         axes[0].legend(frameon=False, loc="lower left")

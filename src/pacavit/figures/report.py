@@ -13,24 +13,13 @@ from typing import Any
 import pandas as pd
 
 from pacavit.claims import ledger
+from pacavit.claims.results import lookup
 from pacavit.figures import dag, pages
 from pacavit.interpretation.measures import between_seeds
 from pacavit.job import Job
 from pacavit.pipeline import targets
-from pacavit.pipeline.table import DATASETS, FIGURES, STAGES, Names
-
-#: For each task: its heading, and its main metrics by label and dotted key, with the number of decimals.
-TASKS = {
-    "imagenet": ("Classification (ImageNet layout)", {"top-1 / %": ("top1", 2), "top-5 / %": ("top5", 2)}),
-    "coco": (
-        "Detection and instance segmentation (COCO layout)",
-        {"box AP": ("bbox.AP", 3), "mask AP": ("segm.AP", 3)},
-    ),
-    "ade20k": (
-        "Semantic segmentation (ADE20K layout)",
-        {"mIoU": ("mIoU", 3), "mAcc": ("mAcc", 3), "aAcc": ("aAcc", 3)},
-    ),
-}
+from pacavit.pipeline.table import FIGURES, STAGES, Names
+from pacavit.tasks import TASKS, Metric, Task
 
 #: What the figures of a model show, in the order of the page.
 CAPTIONS = {
@@ -49,10 +38,6 @@ OVERVIEW_CAPTIONS = {
     "time and peak memory as the benchmarks measured them. Torch's fused kernels never hold the vanilla N × N map.",
     "module": "Patch-to-cluster attention beside vanilla and spatial-reduction attention.",
 }
-#: Columns of learning curves that the page draws of a validation.
-_VALIDATED = ("val_top1", "val_top5", "val_bbox_AP", "val_segm_AP", "val_mIoU", "val_mAcc", "val_aAcc")
-#: The stage that trains the models of each task.
-_TRAININGS = {"imagenet": "pretrain", "coco": "coco", "ade20k": "ade20k"}
 
 
 def write(job: Job) -> None:
@@ -64,7 +49,7 @@ def write(job: Job) -> None:
         "report.html",
         title=job.params.figures.report.title,
         scale=job.scale,
-        tasks=[_task(job, name) for name in DATASETS],
+        tasks=[_task(job, task) for task in TASKS.values()],
         ledger=_ledger(job),
         overview=_overview(job),
         measures=_measures(job),
@@ -113,13 +98,11 @@ def _measures(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def _task(job: Job, dataset: str) -> dict[str, Any]:
-    heading, metrics = TASKS[dataset]
-    training = _TRAININGS[dataset]
+def _task(job: Job, task: Task) -> dict[str, Any]:
     outputs = {
-        "metrics": f"evaluate_{dataset}.metrics",
-        "curve": f"{training}.curve",
-        **{name: f"figures_{dataset}.{name}" for name in (*FIGURES, "view")},
+        "metrics": f"evaluate_{task.name}.metrics",
+        "curve": f"{task.training}.curve",
+        **{name: f"figures_{task.name}.{name}" for name in (*FIGURES, "view")},
     }
     found: dict[tuple[str | int, ...], dict[str, Path]] = {}
     wildcards: dict[tuple[str | int, ...], Names] = {}
@@ -129,33 +112,32 @@ def _task(job: Job, dataset: str) -> dict[str, Any]:
             wildcards[tuple(names.values())] = names
     # A part of the targets may be reported on.
     models = [
-        _model(job, dataset, wildcards[model], files, metrics)
+        _model(job, task, wildcards[model], files)
         for model, files in found.items()
         if files.keys() == outputs.keys()
     ]
-    with open(job.inputs[f"{dataset}_table"], newline="") as file:
+    with open(job.inputs[f"{task.name}_table"], newline="") as file:
         table = list(csv.DictReader(file))
-    return {"name": dataset, "heading": heading, "models": models, "table": table}
+    return {"name": task.name, "heading": task.heading, "models": models, "table": table}
 
 
 def _model(
     job: Job,
-    dataset: str,
+    task: Task,
     names: Names,
     files: Mapping[str, Path],
-    metrics: Mapping[str, tuple[str, int]],
 ) -> dict[str, Any]:
     measured = json.loads(files["metrics"].read_text())
-    command = targets.command(f"figures_{dataset}", job.scale, **names)
+    command = targets.command(f"figures_{task.name}", job.scale, **names)
     clickable = names["variant"] in job.params.figures.report.clickable
     return {
-        "id": "-".join([dataset, *map(str, names.values())]),
+        "id": "-".join([task.name, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
-        "curves": _curves(files["curve"]),
+        "curves": _curves(files["curve"], task),
         "view": json.loads(files["view"].read_text()) if clickable else None,
         "rows": [
-            (label, _number(measured, key, decimals), _number(measured.get("untrained", {}), key, decimals))
-            for label, (key, decimals) in metrics.items()
+            (metric.title, _number(measured, metric), _number(measured.get("untrained", {}), metric))
+            for metric in task.main
         ],
         "details": list(_details(measured)),
         "origin": _origin(measured["origin"]),
@@ -181,14 +163,14 @@ def _origin(origin: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _curves(path: Path) -> list[dict[str, Any]]:
+def _curves(path: Path, task: Task) -> list[dict[str, Any]]:
     """Return the training loss, and the validation metrics, of a learning curve."""
     table = pd.read_csv(path)
     parts = {
         "Training loss": ("loss", [c for c in table if c == "train_loss"]),
         "Validation": (
-            "accuracy / %" if "val_top1" in table else "share (0 to 1)",
-            [c for c in _VALIDATED if c in table],
+            "accuracy / %" if task.metrics[0].factor == 1 else "share (0 to 1)",
+            [metric.column for metric in task.main if metric.column in table],
         ),
     }
     curves = [_curve(table, title, unit, columns) for title, (unit, columns) in parts.items() if columns]
@@ -216,11 +198,9 @@ def _details(measured: Mapping[str, Any], prefix: str = "") -> Any:
             yield f"{prefix}{name}", "—" if value is None else f"{value:.4g}"
 
 
-def _number(values: Mapping[str, Any], key: str, decimals: int) -> str:
-    found: Any = values
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return "—" if found is None else f"{found:.{decimals}f}"
+def _number(values: Mapping[str, Any], metric: Metric) -> str:
+    found = lookup(values, metric.key)
+    return "—" if found is None else f"{found:.{metric.decimals}f}"
 
 
 def _data_uri(path: Path) -> str:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pacavit import paths
-from pacavit.data.registry import DATASETS as REGISTRY
-
-DATASETS = ("imagenet", "coco", "ade20k")
+from pacavit.data.registry import DATASETS
+from pacavit.tasks import TASKS, Task
 
 #: Drawn of each trained model, in the order of the page.
 FIGURES = ("curve", "predictions", "clusters", "assignments", "attention")
@@ -84,27 +83,23 @@ class Stage:
     released: bool = False
 
 
-_MODEL = {"imagenet": ("variant", "seed"), "coco": ("variant", "seed"), "ade20k": ("variant", "head", "seed")}
-_OPTIONS = {
-    "imagenet": "{variant} --seed {seed}",
-    "coco": "{variant} --seed {seed}",
-    "ade20k": "{variant} --head {head} --seed {seed}",
-}
-# Where the results of a model stand below a folder, without the ending.
-_PLACE = {
-    "imagenet": "{variant}/seed{seed}",
-    "coco": "{variant}/seed{seed}",
-    "ade20k": "{variant}/{head}/seed{seed}",
-}
-_TRAINING = {"imagenet": "pretrain", "coco": "coco", "ade20k": "ade20k"}
-_RECIPE = {
-    "imagenet": ("pretrain:recipe", "pretrain:variants.{variant}"),
-    "coco": ("coco:recipe", "coco:variants.{variant}"),
-    "ade20k": ("ade20k:recipe", "ade20k:heads.{head}", "ade20k:variants.{variant}"),
-}
+def _options(task: Task) -> str:
+    """Return the arguments of a command that name a model."""
+    return " ".join(f"{{{name}}}" if name == "variant" else f"--{name} {{{name}}}" for name in task.wildcards)
+
+
+def _place(task: Task) -> str:
+    """Return where the results of a model stand below a folder, without the ending."""
+    return "/".join(f"seed{{{name}}}" if name == "seed" else f"{{{name}}}" for name in task.wildcards)
+
+
+def _recipe(task: Task) -> tuple[str, ...]:
+    heads = (f"{task.training}:heads.{{head}}",) if task.has_heads else ()
+    return (f"{task.training}:recipe", *heads, f"{task.training}:variants.{{variant}}")
+
+
 # Data are made and checked by as many processes; Snakemake gives a rule no more than there are cores.
 _PROCESSES = 8
-_PREDICTIONS = {"imagenet": "npz", "coco": "json", "ade20k": "npz"}
 _SHOWN = {
     "curve": "Learning curves",
     "predictions": "Predictions",
@@ -122,7 +117,7 @@ def _archives(dataset: str) -> Stage:
         inputs={},
         outputs={
             name: Output(f"data/{{scale}}/archives/{dataset}/{file.name}")
-            for name, file in REGISTRY[dataset].files.items()
+            for name, file in DATASETS[dataset].files.items()
         },
         params=(f"data:{dataset}.archives",),
         threads=_PROCESSES,
@@ -135,61 +130,59 @@ def _prepare(dataset: str) -> Stage:
         name=f"prepare_{dataset}",
         command=f"prepare {dataset}",
         function=f"pacavit.data.{dataset}:prepare",
-        inputs={name: f"archives_{dataset}.{name}" for name in REGISTRY[dataset].files},
+        inputs={name: f"archives_{dataset}.{name}" for name in DATASETS[dataset].files},
         outputs={"data": Output(f"data/{{scale}}/{dataset}", "folder")},
         params=(f"data:{dataset}.prepare", f"data:{dataset}.archives.kind"),
         threads=_PROCESSES,
     )
 
 
-def _training(dataset: str, function: str, inputs: Mapping[str, str], **options) -> Stage:
-    name = _TRAINING[dataset]
+def _training(task: Task, function: str, inputs: Mapping[str, str], **options) -> Stage:
+    name = task.training
     return Stage(
         name=name,
-        command=f"{name} {_OPTIONS[dataset]}",
+        command=f"{name} {_options(task)}",
         function=function,
-        inputs={"data": f"prepare_{dataset}.data", **inputs},
+        inputs={"data": f"prepare_{task.name}.data", **inputs},
         outputs={
-            "weights": Output(f"checkpoints/{{scale}}/{name}/{_PLACE[dataset]}.safetensors"),
-            "curve": Output(f"reports/{{scale}}/curves/{name}/{_PLACE[dataset]}.csv", "curve"),
+            "weights": Output(f"checkpoints/{{scale}}/{name}/{_place(task)}.safetensors"),
+            "curve": Output(f"reports/{{scale}}/curves/{name}/{_place(task)}.csv", "curve"),
         },
-        wildcards=_MODEL[dataset],
+        wildcards=task.wildcards,
         mem_mb=4000,
         priority=1,  # before what only evaluates and draws, for which the end waits less
         **options,
     )
 
 
-def _evaluation(dataset: str) -> Stage:
+def _evaluation(task: Task) -> Stage:
     return Stage(
-        name=f"evaluate_{dataset}",
-        command=f"evaluate {dataset} {_OPTIONS[dataset]}",
-        function=f"pacavit.evaluation.{dataset}:evaluate",
-        inputs={"data": f"prepare_{dataset}.data", "weights": f"{_TRAINING[dataset]}.weights"},
+        name=f"evaluate_{task.name}",
+        command=f"evaluate {task.name} {_options(task)}",
+        function=f"pacavit.evaluation.{task.name}:evaluate",
+        inputs={"data": f"prepare_{task.name}.data", "weights": f"{task.training}.weights"},
         outputs={
             "metrics": Output(
-                f"reports/{{scale}}/metrics/{dataset}/{_PLACE[dataset]}.json",
-                *("metrics", "metrics.rst", "Metrics", dataset),
+                f"reports/{{scale}}/metrics/{task.name}/{_place(task)}.json",
+                *("metrics", "metrics.rst", "Metrics", task.name),
             ),
-            "predictions": Output(
-                f"predictions/{{scale}}/{dataset}/{_PLACE[dataset]}.{_PREDICTIONS[dataset]}"
-            ),
+            "predictions": Output(f"predictions/{{scale}}/{task.name}/{_place(task)}.{task.predictions}"),
         },
-        wildcards=_MODEL[dataset],
-        params=(f"evaluate:{dataset}", *_RECIPE[dataset]),
+        wildcards=task.wildcards,
+        params=(f"evaluate:{task.name}", *_recipe(task)),
         mem_mb=4000,
     )
 
 
-def _figures(dataset: str) -> Stage:
-    training, evaluation = _TRAINING[dataset], f"evaluate_{dataset}"
-    place = f"reports/{{scale}}/figures/{dataset}/{_PLACE[dataset]}"
+def _figures(task: Task) -> Stage:
+    training, evaluation = task.training, f"evaluate_{task.name}"
+    place = f"reports/{{scale}}/figures/{task.name}/{_place(task)}"
     return Stage(
-        name=f"figures_{dataset}",
-        command=f"figures {dataset} {_OPTIONS[dataset]}",
-        function=f"pacavit.figures.{dataset}:draw",
+        name=f"figures_{task.name}",
+        command=f"figures {task.name} {_options(task)}",
+        function=f"pacavit.figures.{task.name}:draw",
         inputs={
-            "data": f"prepare_{dataset}.data",
+            "data": f"prepare_{task.name}.data",
             "weights": f"{training}.weights",
             "curve": f"{training}.curve",
             "metrics": f"{evaluation}.metrics",
@@ -197,25 +190,25 @@ def _figures(dataset: str) -> Stage:
         },
         outputs={
             **{
-                name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", category, dataset)
+                name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", category, task.name)
                 for name, category in _SHOWN.items()
             },
             "view": Output(f"{place}/view.json"),
         },
-        wildcards=_MODEL[dataset],
-        params=(f"figures:{dataset}",),
+        wildcards=task.wildcards,
+        params=(f"figures:{task.name}",),
     )
 
 
-def _released(dataset: str) -> tuple[Stage, Stage]:
+def _released(task: Task) -> tuple[Stage, Stage]:
     """Return the stages that fetch the authors' weights into the project's form, and measure them."""
-    wildcards = tuple(name for name in _MODEL[dataset] if name != "seed")
-    options = _OPTIONS[dataset].removesuffix(" --seed {seed}")
-    place = f"released/{dataset}/{_PLACE[dataset].removesuffix('/seed{seed}')}"
+    wildcards = tuple(name for name in task.wildcards if name != "seed")
+    options = _options(task).removesuffix(" --seed {seed}")
+    place = f"released/{task.name}/{_place(task).removesuffix('/seed{seed}')}"
     return (
         Stage(
-            name=f"released_{dataset}",
-            command=f"released {dataset} {options}",
+            name=f"released_{task.name}",
+            command=f"released {task.name} {options}",
             function="pacavit.checkpoints.released:take",
             inputs={"published": paths.PUBLISHED},
             outputs={"weights": Output(f"checkpoints/{{scale}}/{place}.safetensors")},
@@ -225,64 +218,66 @@ def _released(dataset: str) -> tuple[Stage, Stage]:
             released=True,
         ),
         Stage(
-            name=f"evaluate_released_{dataset}",
-            command=f"evaluate {dataset} {options} --released",
-            function=f"pacavit.evaluation.{dataset}:evaluate",
-            inputs={"data": f"prepare_{dataset}.data", "weights": f"released_{dataset}.weights"},
+            name=f"evaluate_released_{task.name}",
+            command=f"evaluate {task.name} {options} --released",
+            function=f"pacavit.evaluation.{task.name}:evaluate",
+            inputs={"data": f"prepare_{task.name}.data", "weights": f"released_{task.name}.weights"},
             outputs={
                 "metrics": Output(
                     f"reports/{{scale}}/metrics/{place}.json",
-                    *("metrics", "released.rst", "Released weights", dataset),
+                    *("metrics", "released.rst", "Released weights", task.name),
                 ),
-                "predictions": Output(f"predictions/{{scale}}/{place}.{_PREDICTIONS[dataset]}"),
+                "predictions": Output(f"predictions/{{scale}}/{place}.{task.predictions}"),
             },
             wildcards=wildcards,
-            params=(f"evaluate:{dataset}", *_RECIPE[dataset]),
+            params=(f"evaluate:{task.name}", *_recipe(task)),
             mem_mb=4000,
             released=True,
         ),
     )
 
 
-def _validated(dataset: str) -> tuple[str, ...]:
+def _validated(task: Task) -> tuple[str, ...]:
     """Return the parameters of a training's validations."""
-    return (f"evaluate:{dataset}.batch_size", f"evaluate:{dataset}.workers")
+    return (f"evaluate:{task.name}.batch_size", f"evaluate:{task.name}.workers")
 
+
+_IMAGENET, _COCO, _ADE20K = TASKS.values()
 
 _STAGES = [
-    *(_archives(dataset) for dataset in DATASETS),
-    *(_prepare(dataset) for dataset in DATASETS),
-    _training("imagenet", "pacavit.training.pretrain:pretrain", {}, params=_RECIPE["imagenet"], threads=2),
+    *(_archives(dataset) for dataset in TASKS),
+    *(_prepare(dataset) for dataset in TASKS),
+    _training(_IMAGENET, "pacavit.training.pretrain:pretrain", {}, params=_recipe(_IMAGENET), threads=2),
     _training(
-        "coco",
+        _COCO,
         "pacavit.training.coco:finetune",
         {"pretrained": "pretrain.weights"},
-        params=(*_RECIPE["coco"], *_validated("coco")),
+        params=(*_recipe(_COCO), *_validated(_COCO)),
     ),
     _training(
-        "ade20k",
+        _ADE20K,
         "pacavit.training.ade20k:finetune",
         {"pretrained": "pretrain.weights"},
-        params=(*_RECIPE["ade20k"], *_validated("ade20k")),
+        params=(*_recipe(_ADE20K), *_validated(_ADE20K)),
     ),
-    *(_evaluation(dataset) for dataset in DATASETS),
-    *(_figures(dataset) for dataset in DATASETS),
+    *(_evaluation(task) for task in TASKS.values()),
+    *(_figures(task) for task in TASKS.values()),
     Stage(
         name="clusters",
-        command=f"clusters {_OPTIONS['ade20k']}",
+        command=f"clusters {_options(_ADE20K)}",
         function="pacavit.interpretation.stage:measure",
         inputs={"data": "prepare_ade20k.data", "weights": "ade20k.weights"},
         outputs={
             "measures": Output(
-                f"reports/{{scale}}/clusters/{_PLACE['ade20k']}.json",
+                f"reports/{{scale}}/clusters/{_place(_ADE20K)}.json",
                 *("cached", "measures.rst", "Clusters", "ade20k"),
             )
         },
-        wildcards=_MODEL["ade20k"],
+        wildcards=_ADE20K.wildcards,
         params=("evaluate:clusters", "ade20k:recipe"),
         mem_mb=4000,
     ),
-    *(stage for dataset in DATASETS for stage in _released(dataset)),
+    *(stage for task in TASKS.values() for stage in _released(task)),
     Stage(
         name="complexity",
         command="complexity",
@@ -304,7 +299,7 @@ _STAGES = [
         inputs={"complexity": "complexity.complexity"},
         outputs={"costs": Output("reports/{scale}/claims/costs.json", "text")},
         params=(
-            *(f"paper/data:{dataset}.archives" for dataset in DATASETS),
+            *(f"paper/data:{dataset}.archives" for dataset in TASKS),
             "paper/pretrain:recipe",
             "paper/coco:recipe",
             "paper/ade20k:recipe",
@@ -325,13 +320,13 @@ _STAGES = [
                 f"{dataset}_{form}": Output(
                     f"reports/{{scale}}/tables/{dataset}.{form}", "text", "tables.rst", "Result tables"
                 )
-                for dataset in DATASETS
+                for dataset in TASKS
                 for form in ("csv", "md")
             },
         },
         params=("claims:last_places", "claims:metrics", "targets:"),
-        aggregates=tuple(f"evaluate_{dataset}.metrics" for dataset in DATASETS),
-        optional=tuple(f"evaluate_released_{dataset}.metrics" for dataset in DATASETS),
+        aggregates=tuple(f"evaluate_{dataset}.metrics" for dataset in TASKS),
+        optional=tuple(f"evaluate_released_{dataset}.metrics" for dataset in TASKS),
     ),
     Stage(
         name="overview",
@@ -346,7 +341,7 @@ _STAGES = [
             f"{name}_{form}": Output(
                 f"reports/{{scale}}/overview/{name}.{form}", "cached", "overview.rst", "Overview"
             )
-            for names, forms in ((OVERVIEW, ("png", "svg")), (DATASETS, ("html", "md", "tex")))
+            for names, forms in ((OVERVIEW, ("png", "svg")), (TASKS, ("html", "md", "tex")))
             for name in names
             for form in forms
         },
@@ -357,16 +352,16 @@ _STAGES = [
         function="pacavit.figures.report:write",
         inputs={
             "ledger": "claims.ledger",
-            **{f"{dataset}_table": f"claims.{dataset}_csv" for dataset in DATASETS},
+            **{f"{dataset}_table": f"claims.{dataset}_csv" for dataset in TASKS},
             **{name: f"overview.{name}_png" for name in OVERVIEW},
         },
         outputs={"page": Output("reports/{scale}/index.html", "cached", "page.rst", "Report")},
         code=("pacavit.figures.page",),
         params=("figures:report", "targets:"),
         aggregates=(
-            *(f"{training}.curve" for training in _TRAINING.values()),
-            *(f"evaluate_{dataset}.metrics" for dataset in DATASETS),
-            *(f"figures_{dataset}.{name}" for dataset in DATASETS for name in (*FIGURES, "view")),
+            *(f"{task.training}.curve" for task in TASKS.values()),
+            *(f"evaluate_{dataset}.metrics" for dataset in TASKS),
+            *(f"figures_{dataset}.{name}" for dataset in TASKS for name in (*FIGURES, "view")),
             "clusters.measures",
         ),
     ),

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from pacavit import params, paths, published
 from pacavit.errors import PacavitError
-from pacavit.pipeline.table import DATASETS, STAGES, Names, Stage
+from pacavit.pipeline.table import STAGES, Names, Stage
+from pacavit.tasks import TASKS
 
 #: Targets beside the groups and the variants of a page.
 ALL, RELEASED = "all", "evaluate_released"
 #: One task alone, by target; the data set's bare name is a stage's.
-TASKS = {f"only_{dataset}": dataset for dataset in DATASETS}
+ONLY = {f"only_{dataset}": dataset for dataset in TASKS}
 
 #: What ends each task.
 _LAST = {
-    **{dataset: (f"figures_{dataset}",) for dataset in DATASETS},
+    **{dataset: (f"figures_{dataset}",) for dataset in TASKS},
     "ade20k": ("figures_ade20k", "clusters"),
 }
 
@@ -120,7 +121,7 @@ def product(spec: Stage, wanted: params.TargetsPage) -> Iterator[dict[str, str |
 
 def target_names(wanted: params.TargetsPage) -> list[str]:
     """Return what one can ask for by name, beside files: see :func:`jobs`."""
-    return [ALL, *wanted.groups, *TASKS, RELEASED, *wanted.variants]
+    return [ALL, *wanted.groups, *ONLY, RELEASED, *wanted.variants]
 
 
 def jobs(wanted: params.TargetsPage, target: str = ALL) -> list[tuple[str, Names]]:
@@ -155,9 +156,9 @@ def _stages_of(target: str) -> set[str]:
     if target == ALL:
         return {name for name, spec in STAGES.items() if not spec.released}
     if target == RELEASED:
-        return _leading_to(f"evaluate_released_{dataset}" for dataset in DATASETS)
-    if target in TASKS:
-        return _leading_to(_LAST[TASKS[target]])
+        return _leading_to(f"evaluate_released_{dataset}" for dataset in TASKS)
+    if target in ONLY:
+        return _leading_to(_LAST[ONLY[target]])
     return _leading_to(stage for last in _LAST.values() for stage in last)
 
 

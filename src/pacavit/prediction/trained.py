@@ -18,6 +18,7 @@ from pacavit.data.manifest import read_manifest
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
 from pacavit.pipeline import targets
+from pacavit.tasks import TASKS
 from pacavit.weights import Fit, read
 
 
@@ -131,5 +132,5 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
 
 
 def _numbers(task: Task, count: int) -> range:
-    first = 0 if task == "imagenet" else 1
+    first = TASKS[task].first_class
     return range(first, first + count)

@@ -179,6 +179,15 @@ def wrapper_options(device: torch.device) -> dict[str, Any]:
     }
 
 
+def broadcast_buffers(model: torch.nn.Module) -> None:
+    """Give all processes the buffers of rank 0, which all have to call this."""
+    from torch import distributed
+
+    if world_size() > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
 def highest(value: float, device: torch.device) -> float:
     """Return the largest of a number over all processes, which all have to call this."""
     import torch

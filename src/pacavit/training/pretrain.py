@@ -1,8 +1,8 @@
-"""Pretraining on ImageNet-1k: one loop over timm's parts."""
+"""Pretraining on ImageNet-1k, from timm's parts."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -11,7 +11,6 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from timm.task import ClassificationTask
 from torch.utils.data import Dataset
 
 from pacavit.data.imagenet import ImageNetShards
@@ -19,18 +18,12 @@ from pacavit.errors import PacavitError
 from pacavit.job import Job
 from pacavit.measurement.imagenet import measure, validation_loader
 from pacavit.models import variant_config
-from pacavit.params.pretrain import Augmentation, PretrainRecipe, PretrainVariant
-from pacavit.runtime.distributed import is_main, process_group, rank, world_size, wrapper_options
-from pacavit.runtime.interruption import Interruption, interrupted
-from pacavit.runtime.precision import autocast_type
-from pacavit.runtime.progress import Progress, report
-from pacavit.training import checkpoint
-from pacavit.training.accumulation import accumulation
-from pacavit.training.guards import LossGuard, check_ranks_agree
-from pacavit.training.identity import check_identity
-from pacavit.training.loading import Batches
+from pacavit.params.pretrain import Augmentation, PretrainRecipe
+from pacavit.runtime.distributed import is_main, process_group
+from pacavit.runtime.interruption import Interruption
+from pacavit.training.loop import Training
 from pacavit.training.outputs import write_outputs
-from pacavit.training.stream import SampleStream, seed_all, seed_step
+from pacavit.training.stream import SampleStream, seed_all
 
 
 class Transformed(Dataset):
@@ -54,17 +47,16 @@ def pretrain(job: Job) -> None:
     A later call goes on from the last state in the job's work folder and ends with the same weights.
 
     Raises:
-        PacavitError: the global batch cannot be shared, or the loss is not finite.
+        PacavitError: the global batch cannot be shared or is more than all images, or the loss is not finite.
         TrainingInterruptedError: it was asked to end, and has saved its state.
     """
     interruption = Interruption()
     with process_group() as device:
-        training = Training(job, device)
-        with interruption:
-            best = training.run(interruption)
+        training = Pretraining(job, device)
+        training.run(interruption)
     if is_main():
         described = {"variant": str(job.names["variant"]), "classes": training.classes}
-        write_outputs(job, best, {"task": "classification", **described})
+        write_outputs(job, training.best["weights"], {"task": "classification", **described})
 
 
 def create_model(job: Job, num_classes: int, drop_path: float) -> torch.nn.Module:
@@ -76,18 +68,6 @@ def create_model(job: Job, num_classes: int, drop_path: float) -> torch.nn.Modul
     variant_config(str(job.names["variant"]))
     seed_all(int(job.names["seed"]))
     return timm.create_model(str(job.names["variant"]), num_classes=num_classes, drop_path_rate=drop_path)
-
-
-def create_task(
-    job: Job, recipe: PretrainRecipe, variant: PretrainVariant, device: torch.device
-) -> ClassificationTask:
-    """Return model and loss; mixed targets are soft, so the loss takes a distribution over classes."""
-    classes = len(ImageNetShards(job.inputs["data"], "train").classes)
-    model = create_model(job, classes, variant.drop_path).to(device, memory_format=torch.channels_last)
-    task = ClassificationTask(model, SoftTargetCrossEntropy(), device=device, verbose=False)
-    if world_size() > 1:
-        task.prepare_distributed(**wrapper_options(device))
-    return task
 
 
 def create_optimizer(recipe: PretrainRecipe, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -148,162 +128,95 @@ def create_mixup(augmentation: Augmentation, num_classes: int) -> Mixup:
     )
 
 
-class Training:
-    """A pretraining from its last state on: the parts, and the loop over them.
+class Pretraining(Training):
+    """A pretraining from its last state on.
 
     Args:
         job: names variant, seed, data and work folder.
         device: of this process.
+
+    Attributes:
+        best: top-1 in per cent and weights of the best validation so far.
 
     Raises:
         PacavitError: the global batch cannot be shared or is more than all images, or the states in the work folder
             were made from something else.
     """
 
-    def __init__(self, job: Job, device: torch.device) -> None:
-        self.job = job
-        self.title = job.title
-        self.device = device
-        self.seed = int(job.names["seed"])
-        self.recipe = recipe = job.params.pretrain.recipe
-        self.variant = job.params.pretrain.variants[str(job.names["variant"])]
-        self.parts = accumulation("pretrain", recipe, world_size())
-        self.task = create_task(job, recipe, self.variant, device)
-        self.model = self.task.trainable_module
-        self.bare = self.model.module if world_size() > 1 else self.model
-        self.optimizer = create_optimizer(recipe, self.model)
-        self.precision = autocast_type(recipe.precision, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+    recipe: PretrainRecipe
 
+    def __init__(self, job: Job, device: torch.device) -> None:
+        recipe = job.params.pretrain.recipe
+        variant = job.params.pretrain.variants[str(job.names["variant"])]
         images = ImageNetShards(job.inputs["data"], "train")
         self.classes = list(images.classes)
-        self.updates = len(images) // recipe.global_batch
-        if self.updates == 0:
+        self.epoch_updates = len(images) // recipe.global_batch
+        if self.epoch_updates == 0:
             raise PacavitError(
                 f"params: pretrain.yaml: global_batch {recipe.global_batch} is more than the {len(images)} images"
             )
-        self.total = recipe.epochs * self.updates
-        self.schedule = create_schedule(recipe, self.optimizer, self.updates)
-        self.mixup = create_mixup(recipe.augmentation, len(images.classes))
+        model = create_model(job, len(self.classes), variant.drop_path)
+        model = model.to(device, memory_format=torch.channels_last)
+        optimizer = create_optimizer(recipe, model)
+        updates = recipe.epochs * self.epoch_updates
+        super().__init__(job, recipe, model, optimizer, variant.clip_grad, updates, device)
+        self.schedule = create_schedule(recipe, optimizer, self.epoch_updates)
+        self.mixup = create_mixup(recipe.augmentation, len(self.classes))
+        self.criterion = SoftTargetCrossEntropy()
         self.validation = validation_loader(job, recipe, recipe.micro_batch, recipe.workers)
-
-        self.step, self.losses = 0, 0.0
         self.best: dict[str, Any] = {"top1": -1.0, "weights": {}}
-        self._restore()
         stream = SampleStream(
             Transformed(images, train_transform(recipe.image_size, recipe.augmentation)),
             self.seed,
-            self.updates * recipe.global_batch,
+            self.epoch_updates * recipe.global_batch,
         )
-        self.batches = Batches(
-            stream, recipe, self.step, self.total, images.name, pin_memory=device.type == "cuda"
-        )
-        self.guard = LossGuard(job, device, self.batches.names)
+        self.prepare(stream, images.name, pin_memory=device.type == "cuda")
 
-    def run(self, interruption: Interruption) -> dict[str, torch.Tensor]:
-        """Train to the last update, and return the weights that did best on the validation images.
+    def loss(
+        self, model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Return the cross-entropy of a mixed batch, whose targets are distributions over the classes."""
+        inputs, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        inputs, targets = self.mixup(inputs.contiguous(memory_format=torch.channels_last), labels)
+        return {"loss": self.criterion(model(inputs), targets)}
 
-        A state is saved before a validation, so that one that is cut short costs nothing else.
+    def set_rate(self) -> None:
+        """Set the learning rate from the number of the update alone, so that resuming needs no state."""
+        set_rate(self.schedule, self.recipe, self.step, self.epoch_updates)
 
-        Raises:
-            TrainingInterruptedError: it was asked to end, and has saved its state.
-        """
-        if self.step and self.step % self.updates == 0:
-            self._end_epoch()
-        self.model.train()
-        progress = Progress(self.title, self.total, self.recipe.global_batch, self.step)
-        with progress, self.batches:
-            while self.step < self.total:
-                loss = self._update()
-                self.step += 1
-                self.losses += loss
-                progress.update(loss=loss)
-                epoch_ends = self.step % self.updates == 0
-                reason = interruption.reason(self.device)
-                if reason or epoch_ends or self.step % self.recipe.checkpoint_updates == 0:
-                    self._save()
-                if reason:
-                    raise interrupted("pretrain", self.step, reason)
-                if epoch_ends:
-                    self._end_epoch()
-        return self.best["weights"]
+    def logs(self) -> bool:
+        """Return whether an epoch has ended."""
+        return self.step % self.epoch_updates == 0
 
-    def _update(self) -> float:
-        """Take one step of the optimiser over the global batch; return its mean loss."""
-        _set_rate(self.schedule, self.recipe, self.step, self.updates)
-        loss = 0.0
-        for part in range(self.parts):
-            inputs, labels = next(self.batches)
-            seed_step(self.seed, self.step * self.parts + part, rank())
-            inputs = inputs.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            inputs, targets = self.mixup(inputs, labels.to(self.device, non_blocking=True))
-            held = self.model.no_sync() if world_size() > 1 and part + 1 < self.parts else nullcontext()
-            with held:
-                with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-                    result = self.task(inputs, targets)["loss"] / self.parts
-                self.scaler.scale(result).backward()
-            loss += result.item()
-        loss = self.guard.check(self.step, loss)
-        if self.variant.clip_grad is not None:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.variant.clip_grad)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss
+    def validates(self) -> bool:
+        """Return whether an epoch has ended after which the recipe validates."""
+        epoch, left = divmod(self.step, self.epoch_updates)
+        return left == 0 and (epoch % self.recipe.validate_epochs == 0 or epoch == self.recipe.epochs)
 
-    def _end_epoch(self) -> None:
-        """Log the epoch, with a validation if one is due."""
-        epoch = self.step // self.updates
-        due = epoch % self.recipe.validate_epochs == 0 or epoch == self.recipe.epochs
-        values = self._validate() if due else {}
-        logged = {
-            "epoch": epoch,
-            "train/loss": self.losses / self.updates,
-            "train/lr": self.optimizer.param_groups[0]["lr"],
-            **{f"val/{name}": value for name, value in values.items()},
-        }
-        self.job.run.log(logged, self.step)
-        shown = f"  top-1 {values['top1']:.2f} %" if due else ""
-        report(f"{self.title}: epoch {epoch}/{self.recipe.epochs}  loss {logged['train/loss']:.3f}{shown}")
-        self.losses = 0.0
+    def position(self) -> dict[str, int]:
+        """Return the number of finished epochs."""
+        return {"epoch": self.step // self.epoch_updates}
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Measure, and keep the weights if they are the best so far."""
-        values = measure(self.bare, self.validation, self.device, self.precision)
-        self.model.train()
+        values = measure(self.model, self.validation, self.device, self.precision)
         if values["top1"] > self.best["top1"]:
-            weights = {key: value.cpu().clone() for key, value in self.bare.state_dict().items()}
+            weights = {key: value.cpu().clone() for key, value in self.model.state_dict().items()}
             self.best = {"top1": values["top1"], "weights": weights}
         return values
 
-    def _save(self) -> None:
-        check_ranks_agree(self.bare.parameters(), self.step, self.device)
-        if is_main():
-            state = {
-                "model": self.bare.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "step": self.step,
-                "best": self.best,
-                "losses": self.losses,
-            }
-            checkpoint.save(self.job.work, state, self.step)
+    def state(self) -> dict[str, Any]:
+        """Return all that the next update depends on, and the best weights so far."""
+        return {**super().state(), "best": self.best}
 
-    def _restore(self) -> None:
-        check_identity(self.job)
-        state = checkpoint.load_latest(self.job.work)
-        if state is None:
-            return
-        self.bare.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self.best, self.losses = state["step"], state["best"], state["losses"]
-        report(f"{self.title}: going on from update {self.step}")
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of :meth:`state`."""
+        super().restore(state)
+        self.best = state["best"]
 
 
-def _set_rate(schedule: Any, recipe: PretrainRecipe, step: int, updates: int) -> None:
-    """Set the learning rate of update ``step`` from its number alone, so that resuming needs no state."""
+def set_rate(schedule: Any, recipe: PretrainRecipe, step: int, updates: int) -> None:
+    """Set the learning rate of update ``step``; an epoch has ``updates``."""
     if recipe.lr_per == "epoch":
         schedule.step(step // updates)
     else:
