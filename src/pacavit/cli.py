@@ -26,18 +26,22 @@ variant_argument = click.argument("variant")
 
 
 def _run(stage: str, scale: str, **names: str | int) -> None:
-    from pacavit.pipeline.run import run
+    from pacavit.pipeline.run import restore, run
 
-    run(stage, scale, **names)
+    if not restore(stage, scale, **names):
+        run(stage, scale, **names)
 
 
 def _train(stage: str, scale: str, **names: str | int) -> None:
     """Run a training, on all GPUs of this machine or of a Slurm job's nodes."""
-    from pacavit.runtime.distributed import launch
+    from pacavit.pipeline.run import restore, run
+    from pacavit.runtime.distributed import is_first, launch
 
+    if is_first() and restore(stage, scale, **names):
+        return
     code = launch(sys.argv[1:])
     if code is None:
-        _run(stage, scale, **names)
+        run(stage, scale, **names)
     elif code:
         sys.exit(code)
 

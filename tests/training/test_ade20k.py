@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from kills import killed_after
-from pacavit import paths
 from pacavit.evaluation.ade20k import evaluate
 from pacavit.files import sha256
 from pacavit.training import ade20k
+from pages import SHORT, shorten
 
 
 def test_unlabelled_pixels_are_ignored_and_classes_count_from_zero(create_job):
@@ -61,10 +61,9 @@ def test_a_killed_training_ends_with_the_same_weights_and_is_evaluated(create_jo
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_validate_together(create_job):
+def test_two_processes_train_and_validate_together(create_job, project):
     job = create_job("ade20k", head="paca")
-    page = job.params.ade20k.model_dump(mode="json")
-    paths.path(paths.PARAMS, scale="mini", page="ade20k").write_text(json.dumps(page))
+    shorten(project / "params/mini/ade20k.yaml", **SHORT["ade20k"])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "pacavit", "ade20k", "test_pacavit", "--head", "paca", "--scale", "mini"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -79,6 +79,7 @@ class Checkout:
         """Tell whether `snakemake` and `dvc repro` both say that there is nothing to do, and do nothing."""
         before = self.ran()
         said = self.run("snakemake", "--cores", "2"), self.run("dvc", "repro")
+        print(*said, sep="\n")  # shown if a test fails
         return "Nothing to be done" in said[0] and "up to date" in said[1] and self.ran() == before
 
     def jobs(self) -> list[str]:

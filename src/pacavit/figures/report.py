@@ -101,7 +101,7 @@ def _measures(job: Job) -> list[dict[str, Any]]:
 def _task(job: Job, task: Task) -> dict[str, Any]:
     outputs = {
         "metrics": f"evaluate_{task.name}.metrics",
-        "curve": f"{task.training}.curve",
+        "history": f"{task.training}.curve",
         **{name: f"figures_{task.name}.{name}" for name in (*FIGURES, "view")},
     }
     found: dict[tuple[str | int, ...], dict[str, Path]] = {}
@@ -133,7 +133,7 @@ def _model(
     return {
         "id": "-".join([task.name, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
-        "curves": _curves(files["curve"], task),
+        "curves": _curves(files["history"], task),
         "view": json.loads(files["view"].read_text()) if clickable else None,
         "rows": [
             (metric.title, _number(measured, metric), _number(measured.get("untrained", {}), metric))

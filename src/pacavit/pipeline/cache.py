@@ -16,12 +16,12 @@ _CONFIGS = (Path(".dvc/config"), Path(".dvc/config.local"))
 
 
 def restore(made: records.Made) -> bool:
-    """Put a job's outputs back as a record says they were; return whether they are there.
+    """Put a job's outputs back as a record says they were; return whether some were put back, and all are there.
 
     Nothing is touched unless all are to be had.
     """
     recorded = records.load(made)
-    return recorded is not None and put_back(recorded)
+    return recorded is not None and bool(_lacking(recorded)) and put_back(recorded)
 
 
 def can_put_back(recorded: Mapping[str, str]) -> bool:

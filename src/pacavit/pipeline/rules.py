@@ -177,10 +177,18 @@ class Pipeline:
 
     def _is_stale(self, stage: str, names: Names) -> bool:
         own = {wildcard: names[wildcard] for wildcard in STAGES[stage].wildcards}
+        if self._is_forced(stage, own):
+            return True
         status = self.records.status(stage, own)
         # What is absent still is to be put back in a dry run.
         gone = status.state == "absent" and not STAGES[stage].disposable
         return status.state == "stale" or (gone and not cache.can_put_back(status.outputs))
+
+    def _is_forced(self, stage: str, names: Names) -> bool:
+        """Return whether ``--forcerun`` names a job, after which Snakemake looks no further what follows."""
+        forced = self._workflow.dag_settings.forcerun if self._workflow else ()
+        written = targets.outputs(stage, self.scale, names).values()
+        return stage in forced or any(str(path) in forced for path in written)
 
     def _again(self, stage: str, names: Names) -> list[str]:
         """Return the file that makes a job run again, if it is to."""

@@ -29,36 +29,41 @@ PAPER = "paper"
 _LOCK_SECONDS = 15
 
 
+def restore(stage: str, scale: str, **names: str | int) -> bool:
+    """Take what a job writes from DVC's cache, if an earlier job made it of the same and it is not there.
+
+    Returns:
+        Whether that was done. If it is all there, whoever asks for the job wants it made anew.
+
+    Raises:
+        PacavitError: a parameter is wrong, or an input is missing.
+    """
+    made, missing = _made(stage, scale, names, params.load(scale))
+    if missing or not cache.restore(made):
+        return False
+    report(f"{name(stage, names)}: taken from DVC's cache")
+    return True
+
+
 def run(stage: str, scale: str, **names: str | int) -> None:
     """Run one job: check parameters and inputs, do the work, check the outputs, and write a record of it.
-
-    What an earlier job made of the same, DVC's cache holds and is not there, is taken from the cache instead.
 
     Raises:
         PacavitError: a parameter is wrong, an input is missing, or another process runs the same job.
     """
     given = params.load(scale)
-    spec = STAGES[stage]
-    values = params.select(given, spec.params, **names)
-    _check_inputs(stage, scale, names)
-    read = inputs(stage, scale, names)
-    several, missing = _split(aggregated(stage, scale, given.targets))
-    several |= optional(stage, scale, given.targets)
+    made, missing = _made(stage, scale, names, given)
     if missing:
         report(
             f"{stage}: {len(missing)} results of other stages are not there yet and left out, such as {missing[0]}"
         )
-    made = records.Made(stage, scale, names, values, code.digest(spec), _hashes(read, several))
-    written = outputs(stage, scale, names)
-    if not missing and is_main() and cache.restore(made):
-        report(f"{name(stage, names)}: taken from DVC's cache")
-        return
+    read, written = inputs(stage, scale, names), outputs(stage, scale, names)
     fingerprint = _fingerprint(made)
     work = paths.path(paths.WORK, stage=stage, fingerprint=fingerprint)
-    module, function = spec.function.split(":")
+    module, function = STAGES[stage].function.split(":")
     with (
         locked(work),
-        start_run(name(stage, names), scale, names, values, fingerprint, read, work) as tracked,
+        start_run(name(stage, names), scale, names, made.params, fingerprint, read, work) as tracked,
     ):
         job = describe(stage, scale, names, given, fingerprint, work, tracked)
         getattr(importlib.import_module(module), function)(job)
@@ -71,6 +76,17 @@ def run(stage: str, scale: str, **names: str | int) -> None:
         index.write()
     if is_main() and not missing:
         records.save(made, {str(path): content.digest(path) for path in written.values()})
+
+
+def _made(stage: str, scale: str, names: Names, given: params.Params) -> tuple[records.Made, list[Path]]:
+    """Return what goes into a job, and the aggregated files that are not there yet."""
+    spec = STAGES[stage]
+    values = params.select(given, spec.params, **names)
+    _check_inputs(stage, scale, names)
+    several, missing = _split(aggregated(stage, scale, given.targets))
+    several |= optional(stage, scale, given.targets)
+    hashes = _hashes(inputs(stage, scale, names), several)
+    return records.Made(stage, scale, names, values, code.digest(spec), hashes), missing
 
 
 def describe(

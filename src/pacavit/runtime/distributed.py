@@ -45,6 +45,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def is_first() -> bool:
+    """Return whether this process is alone, or the one that will start the others."""
+    return "RANK" not in os.environ and slurm.this_node() is None
+
+
 def gather(value: Any) -> list[Any]:
     """Return the values of all processes, by rank, in the main one and nothing in the others."""
     if world_size() == 1:
