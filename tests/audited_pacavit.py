@@ -1,6 +1,7 @@
-"""`pacavit`, which notes every file below the project that a stage's function opens, in a file a job.
+"""`pacavit`, which notes every file that a stage's function opens below the project, in a file a job.
 
-Python tells an audit hook of each file that it opens, whatever library does it.
+Python tells an audit hook of each file that it opens, whatever library does it. `/*` stands for the list of a
+folder's files.
 """
 
 import os
@@ -12,7 +13,8 @@ from pacavit.pipeline import run
 from pacavit.pipeline.targets import name
 
 ROOT = Path.cwd()
-describe = run.describe
+describe, write_index = run.describe, run.index.write
+noting = []
 
 
 def described(stage, scale, names, *given):
@@ -21,14 +23,26 @@ def described(stage, scale, names, *given):
     handle = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def hook(event, arguments):
-        if event == "open" and isinstance(arguments[0], (str, bytes)):
+        if (
+            noting
+            and event in ("open", "os.listdir", "os.scandir")
+            and isinstance(arguments[0], (str, bytes, Path))
+        ):
             path = Path(os.path.abspath(os.fsdecode(arguments[0])))
             if path.is_relative_to(ROOT):
-                os.write(handle, f"{path.relative_to(ROOT)}\n".encode())
+                end = "" if event == "open" else "/*"
+                os.write(handle, f"{path.relative_to(ROOT)}{end}\n".encode())
 
+    noting.append(True)
     sys.addaudithook(hook)
     return describe(stage, scale, names, *given)
 
 
-run.describe = described
+def written_index():
+    """Stop noting: the runner itself writes the list of pages, after the job."""
+    noting.clear()
+    write_index()
+
+
+run.describe, run.index.write = described, written_index
 cli.main()

@@ -100,14 +100,11 @@ def test_a_curve_tells_its_values_under_the_pointer_and_by_keys(opened, address)
         assert "train loss" in last
 
 
-def test_every_number_has_its_provenance_and_the_jobs_their_times(opened, address):
+def test_every_number_has_its_provenance(opened, address):
     with opened(address) as seen:
         text = seen.page.content()
-        for word in ("commit", "weights", "parameters", "MLflow run", "command"):
+        for word in ("commit", "weights", "parameters", "MLflow run", "command", "function"):
             assert f"<dt>{word}</dt>" in text
-        jobs = seen.page.locator("section[aria-labelledby='runs'] tbody tr")
-        names = [row.locator("td").first.inner_text() for row in jobs.all()]
-        assert "pretrain@test_pacavit-0" in names
         assert seen.page.locator("svg.dag text", has_text="pretrain").count() == 1
 
 

@@ -352,6 +352,7 @@ _STAGES = [
         function="pacavit.figures.report:write",
         inputs={
             "ledger": "claims.ledger",
+            "published": paths.PUBLISHED,  # says how many jobs the authors' weights have
             **{f"{dataset}_table": f"claims.{dataset}_csv" for dataset in TASKS},
             **{name: f"overview.{name}_png" for name in OVERVIEW},
         },
