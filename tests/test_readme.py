@@ -1,4 +1,4 @@
-"""The parts of the README that the pipeline writes."""
+"""The parts of the documents that commands write."""
 
 import json
 from pathlib import Path
@@ -42,6 +42,13 @@ def test_what_stands_in_the_readme_follows_from_the_results_in_the_repository(mo
     complexity = json.loads(targets.path("complexity.complexity", "mini").read_text())
     entries = ledger.judge_all(claims, complexity, {}, params.load("mini").claims)
     assert ledger.as_markdown(ledger.summary(entries), "mini") in text
+
+
+def test_the_drawings_follow_from_the_code():
+    """`pacavit readme` renews them. Where imports run in a circle, there is no drawing."""
+    text = (ROOT / readme.ARCHITECTURE).read_text()
+    for drawing in readme.drawings().values():
+        assert drawing in text
 
 
 def test_the_results_in_the_repository_follow_from_its_parameters_and_its_code(monkeypatch):

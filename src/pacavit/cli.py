@@ -322,7 +322,7 @@ def code() -> None:
 @cli.command()
 @scale_option
 def readme(scale: str) -> None:
-    """Renew the tables in README.md from the results of a scale."""
+    """Renew the tables in README.md from the results of a scale, and the drawings in docs/architecture.md."""
     from pacavit.readme import update_all
 
     for text in update_all(scale):

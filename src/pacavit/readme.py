@@ -1,4 +1,4 @@
-"""The parts of the README that the pipeline writes, between marks that name the command."""
+"""The parts of the README and of docs/architecture.md that are written by commands, between marks that name them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 
 README = Path("README.md")
+ARCHITECTURE = Path("docs/architecture.md")
 
 
 def texts(scale: str) -> dict[str, str]:
@@ -33,14 +34,30 @@ def texts(scale: str) -> dict[str, str]:
     return found
 
 
-def update_all(scale: str, path: Path = README) -> Iterator[str]:
-    """Renew every part of the README; yield a line for each.
+def drawings() -> dict[str, str]:
+    """Return what stands in docs/architecture.md, by what it shows."""
+    from pacavit.figures import mermaid
+
+    return {
+        "stages": mermaid.diagram(mermaid.stages()),
+        "packages": mermaid.diagram(mermaid.packages()),
+    }
+
+
+def update_all(scale: str) -> Iterator[str]:
+    """Renew every part of both documents; yield a line for each.
 
     Raises:
         PacavitError: a result is not there.
     """
-    for command, text in texts(scale).items():
-        yield f"{path}: what `{command}` writes is {'renewed' if update(command, text, path) else 'up to date'}"
+    for name, text in drawings().items():
+        yield _renew(f"pacavit readme: {name}", text, ARCHITECTURE)
+    for name, text in texts(scale).items():
+        yield _renew(name, text, README)
+
+
+def _renew(name: str, text: str, path: Path) -> str:
+    return f"{path}: what `{name}` writes is {'renewed' if update(name, text, path) else 'up to date'}"
 
 
 def update(command: str, text: str, path: Path = README) -> bool:

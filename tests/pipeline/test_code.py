@@ -46,3 +46,7 @@ def test_templates_are_code_too(tmp_path, monkeypatch):
     assert code.digest(stage) != before
     for cached in (code.module_digest, code.imported, code._file):
         cached.cache_clear()
+
+
+def test_what_type_checkers_alone_import_is_no_dependency():
+    assert "pacavit.tracking" not in code.imported("pacavit.job")

@@ -59,12 +59,23 @@ def has_no_results(module: str) -> bool:
 
 @cache
 def imported(module: str) -> tuple[str, ...]:
-    """Return the modules of this package that a module imports, anywhere in it, and the packages that hold it."""
+    """Return the modules of this package that a module imports, anywhere in it, and the packages that hold it.
+
+    Those that type checkers alone import do not count.
+    """
     if _file(module) is None:
         return ()
     tree = ast.parse(_source(module))
     names = {".".join(module.split(".")[:end]) for end in range(2, module.count(".") + 1)}
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
