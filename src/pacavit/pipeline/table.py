@@ -100,6 +100,8 @@ def _recipe(task: Task) -> tuple[str, ...]:
 
 # Data are made and checked by as many processes; Snakemake gives a rule no more than there are cores.
 _PROCESSES = 8
+# Trainings wait for data, and the end waits for trainings more than for what evaluates and draws.
+_FIRST, _EARLY = 2, 1
 _SHOWN = {
     "curve": "Learning curves",
     "predictions": "Predictions",
@@ -121,6 +123,7 @@ def _archives(dataset: str) -> Stage:
         },
         params=(f"data:{dataset}.archives",),
         threads=_PROCESSES,
+        priority=_FIRST,
         disposable=True,
     )
 
@@ -134,6 +137,7 @@ def _prepare(dataset: str) -> Stage:
         outputs={"data": Output(f"data/{{scale}}/{dataset}", "folder")},
         params=(f"data:{dataset}.prepare", f"data:{dataset}.archives.kind"),
         threads=_PROCESSES,
+        priority=_FIRST,
     )
 
 
@@ -150,7 +154,7 @@ def _training(task: Task, function: str, inputs: Mapping[str, str], **options) -
         },
         wildcards=task.wildcards,
         mem_mb=4000,
-        priority=1,  # before what only evaluates and draws, for which the end waits less
+        priority=_EARLY,
         **options,
     )
 

