@@ -41,7 +41,7 @@ name, steps = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(1)
 matrix = torch.rand(256, 256)
 logging = 0.0
-with start_run(name, "benchmark", {"variant": name}, {}, name, {}, Path("work/benchmark", name)) as run:
+with start_run(name, "benchmark", {"variant": name}, {}, name, "code", {}, Path("work/benchmark", name)) as run:
     start, used = time.perf_counter(), time.process_time()
     for step in range(steps):
         for _ in range(20):

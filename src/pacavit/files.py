@@ -35,7 +35,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
@@ -59,7 +59,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_UMASK)
         yield temporary
         if path.exists():
             shutil.rmtree(path)
@@ -142,10 +142,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+# Read once: it can be read by setting it alone, which all threads of the process would notice.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 def _explained(error: OSError, path: Path) -> Exception:

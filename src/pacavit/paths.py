@@ -16,7 +16,7 @@ BENCHMARKS = "reports/benchmarks.json"
 
 #: Training state of one job, outside the declared outputs (Snakemake deletes those before a retry).
 WORK = "work/{stage}/{fingerprint}"
-LOG = "logs/{job}.log"
+LOG = "logs/{scale}/{job}.log"
 
 TRACKING_DATABASE = "mlflow.db"
 

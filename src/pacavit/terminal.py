@@ -146,7 +146,7 @@ class Account:
         if self._scale == params.DEFAULT_SCALE and not self._to_run.keys() <= self._seconds.keys():
             self._seconds = dict(_MINIATURE)
         jobs = self._to_run.total()
-        return f"Scale {self._scale}: {jobs} jobs to run. Details: {_log()}, and a log a job below logs/"
+        return f"Scale {self._scale}: {jobs} jobs to run. Details: {_log()}, and a log a job below logs/{self._scale}/"
 
     def _begins(self, record: logging.LogRecord) -> str | None:
         if record.rule_name not in STAGES:

@@ -1,5 +1,7 @@
 """What counts as the code of a stage."""
 
+import ast
+
 import pytest
 
 from pacavit.pipeline import code
@@ -12,6 +14,14 @@ def test_comments_docstrings_and_layout_are_no_code():
     assert code.code_digest(source) != code.code_digest("def f(x):\n    return 3 * x\n")
 
 
+def test_what_versions_of_python_add_to_a_tree_is_no_code():
+    """3.12 gives functions the type parameters of PEP 695, empty here; a ``u`` before a text is kept by all."""
+    tree = ast.parse("def f(x):\n    return 'a'\n")
+    tree.body[0].type_params = []
+    tree.body[0]._fields = (*tree.body[0]._fields, "type_params")
+    assert code._plain(tree) == code._plain(ast.parse("def f(x):\n    return u'a'\n"))
+
+
 @pytest.mark.parametrize(
     ("stage", "holds"),
     [
@@ -20,6 +30,9 @@ def test_comments_docstrings_and_layout_are_no_code():
         ("ade20k", "pacavit.openmmlab.paca_head"),
         ("evaluate_coco", "pacavit.evaluation.coco"),
         ("report", "pacavit.figures.page"),
+        ("archives_coco", "pacavit.data.miniatures.coco"),
+        ("archives_coco", "pacavit.data.folders.coco"),
+        ("archives_coco", "pacavit.data.digits"),
     ],
 )
 def test_a_stage_depends_on_what_its_function_calls(stage, holds):

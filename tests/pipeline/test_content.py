@@ -42,6 +42,13 @@ def test_what_is_not_there_has_none(project):
     assert content.digest(Path("nothing")) is None
 
 
+def test_a_link_that_leads_nowhere_is_as_a_file_that_is_gone(folder):
+    whole = content.digest(folder)
+    (folder / "link.txt").symlink_to("nowhere.txt")
+    assert content.digest(folder) == whole
+    assert content.digest(folder / "link.txt") is None
+
+
 def test_a_file_is_read_once_as_long_as_it_does_not_change(project, monkeypatch):
     read = []
     md5 = content._md5

@@ -73,13 +73,53 @@ def test_a_job_leaves_a_record_of_what_was_made_from_what(project, functions):
         assert record["outputs"][str(output)] == content.digest(output)
 
 
-def test_a_job_whose_outputs_are_what_its_record_says_is_not_run_again(project, functions):
-    run.run("archives_coco", "mini")
-    run.run("archives_coco", "mini")
-    assert len(functions) == 1
-    change(project / "params/mini/data.yaml", "coco.archives.seed", 1)
-    run.run("archives_coco", "mini")
+def test_a_job_that_is_asked_for_again_runs_again(project, functions):
+    for _ in range(2):
+        assert not run.restore("archives_coco", "mini")
+        run.run("archives_coco", "mini")
     assert len(functions) == 2
+
+
+def test_what_is_gone_is_taken_from_the_cache_if_it_was_made_from_the_same(project, functions, capsys):
+    run.run("archives_coco", "mini")
+    kept = keep_in_cache(targets.outputs("archives_coco", "mini", {}).values())
+    path = next(iter(kept))
+    path.unlink()
+    assert run.restore("archives_coco", "mini")
+    assert path.read_text() == kept[path]
+    assert "archives_coco: taken from DVC's cache" in capsys.readouterr().out
+    path.unlink()
+    change(project / "params/mini/data.yaml", "coco.archives.seed", 1)
+    assert not run.restore("archives_coco", "mini")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda stored: stored.unlink(), lambda stored: stored.write_text("other")]
+)
+def test_a_cache_that_has_lost_or_spoilt_one_file_gives_none(project, functions, damage):
+    run.run("archives_coco", "mini")
+    kept = keep_in_cache(targets.outputs("archives_coco", "mini", {}).values())
+    first, second, *_ = kept
+    damage(stored(first))
+    first.unlink()
+    second.unlink()
+    assert not run.restore("archives_coco", "mini")
+    assert not second.exists()
+
+
+def stored(path: Path) -> Path:
+    """Return where DVC's cache keeps a file."""
+    md5 = content.digest(path)
+    return Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+
+
+def keep_in_cache(outputs) -> dict[Path, str]:
+    """Copy files into DVC's cache; return their texts."""
+    for path in outputs:
+        stored(path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, stored(path))
+    return {path: path.read_text() for path in outputs}
 
 
 def test_a_missing_input_is_told_with_the_command_that_makes_it(project):

@@ -110,3 +110,18 @@ def test_the_time_that_a_job_has_left(program, monkeypatch, printed, seconds):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     program("squeue", printed)
     assert time_left() == seconds
+
+
+@pytest.mark.parametrize("answer", ["", "1\n2"])
+def test_an_answer_that_is_no_number_of_nodes_is_told(program, became, monkeypatch, answer):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    program("squeue", answer)
+    with pytest.raises(PacavitError, match="squeue says that job 7 has"):
+        start_on_every_node(["pretrain", "paca_tiny"])
+
+
+@pytest.mark.parametrize("answer", ["", "10:00 20:00\n10:00 20:00"])
+def test_an_answer_that_is_no_time_is_no_limit(program, monkeypatch, answer):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    program("squeue", answer)
+    assert time_left() is None

@@ -33,6 +33,7 @@ def job(work):
             "names": {"variant": "v", "seed": 0},
             "values": {"pretrain:recipe": {"lr": 0.1, "betas": [0.9, 0.99]}},
             "fingerprint": "f00d",
+            "code": "code",
             "inputs": {"data": Path("data.txt")},
             "work": work,
         }

@@ -79,6 +79,13 @@ def test_two_projects_on_one_server_have_runs_of_their_own(project, work, job, t
         assert [len(history) for history in points] == [1, 1]
 
 
+def test_a_database_of_several_projects_is_left_as_it_is(project, tmp_path, monkeypatch):
+    shared = tmp_path.with_name("shared.db")
+    shutil.copy("mlflow.db", shared)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}")
+    assert files(replay.open_client()) == ["a curve"]
+
+
 def test_a_run_whose_work_folder_was_removed_is_left_as_it_was(project, work, job):
     shutil.rmtree(work)
     with job() as run:

@@ -276,7 +276,7 @@ def handed_over(create_job, database, load):
 
     def train(finetune, stage, head=None):
         job = create_job(stage, work=f"work/{stage}/f00d", head=head)
-        with tracking.start_run(stage, "mini", job.names, {}, "f00d", {}, job.work):
+        with tracking.start_run(stage, "mini", job.names, {}, "f00d", "code", {}, job.work):
             finetune(job)
         replayed(job.work)
         name = "-".join(["pacavit-mini", stage, "test_pacavit", *([head] if head else [])])

@@ -29,7 +29,7 @@ from pathlib import Path
 from pacavit.tracking import start_run
 
 name, seconds = sys.argv[1], float(sys.argv[2])
-with start_run(f"pretrain@{name}", "mini", {"variant": name}, {}, name, {}, Path("work/pretrain", name)) as run:
+with start_run(f"pretrain@{name}", "mini", {"variant": name}, {}, name, "code", {}, Path("work/pretrain", name)) as run:
     for step in range(int(2 * seconds)):
         run.log({"loss": 1 / (step + 1)}, step)
         time.sleep(0.5)

@@ -100,6 +100,32 @@ def test_a_failed_job_says_so_and_the_error_goes_on(work, job, error, status):
     assert (info(work)["status"], info(work)["error"]) == (status, f"{type(error).__name__}: {error}")
 
 
+def test_a_job_of_other_code_begins_anew(work, job):
+    with job() as run:
+        run.log({"top1": 1.0}, 0)
+    first = info(work)["id"]
+    with job(code="other") as run:
+        run.log({"top1": 2.0}, 0)
+        assert run.history() == [{"step": 0, "top1": 2.0}]
+    assert info(work)["id"] != first
+
+
+def test_a_training_under_way_keeps_what_it_logged_though_its_code_is_another(work, job):
+    """Whether it may go on is decided by its states."""
+    with pytest.raises(KeyboardInterrupt), job() as run:
+        run.log({"loss": 1.0}, 0)
+        (work / "step-000000001.pt").touch()
+        raise KeyboardInterrupt
+    with job(code="other") as run:
+        assert run.history() == [{"step": 0, "loss": 1.0}]
+
+
+def test_without_git_there_is_no_commit(work, job, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with job():
+        assert info(work)["commit"] is None
+
+
 def test_the_commit_is_noted_with_edits_of_what_results_follow_from(work, job):
     for name in ("params/mini/coco.yaml", "dvc.lock"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)

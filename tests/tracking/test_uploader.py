@@ -25,7 +25,7 @@ from pacavit.tracking import queue, start_run
 
 queue._CHECK_SECONDS = 0.2
 name = sys.argv[1]
-with start_run(f"pretrain@{name}", "mini", {"variant": name}, {}, name, {}, Path("work/pretrain", name)) as run:
+with start_run(f"pretrain@{name}", "mini", {"variant": name}, {}, name, "code", {}, Path("work/pretrain", name)) as run:
     step = 0
     while not Path(name).exists():
         run.log({"loss": 1.0}, step)

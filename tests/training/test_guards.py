@@ -72,6 +72,14 @@ def test_the_checksum_sees_one_bit():
     assert checksum(parameters[::-1]) != before
 
 
+def test_processes_that_would_go_on_from_different_updates_are_named(monkeypatch):
+    monkeypatch.setattr(guards, "every", lambda value, device: [200, 100])
+    with pytest.raises(PacavitError, match="rank 0 from 200, rank 1 from 100"):
+        guards.check_same_step(200, torch.device("cpu"))
+    monkeypatch.setattr(guards, "every", lambda value, device: [200, 200])
+    guards.check_same_step(200, torch.device("cpu"))
+
+
 def test_processes_that_differ_are_named(monkeypatch):
     monkeypatch.setattr(guards, "world_size", lambda: 4)
     monkeypatch.setattr(guards, "every", lambda value, device: [value, value + 1, value, 0])

@@ -261,6 +261,20 @@ def test_a_value_that_is_put_back_is_taken_from_the_cache_by_either_tool(built):
     assert built.is_at_rest()
 
 
+def test_a_forced_job_runs_and_what_reads_the_same_bytes_is_taken_from_the_cache(built):
+    assert built.snakemake("--forcerun", "evaluate_coco") == {
+        job for job in built.jobs() if job.startswith("evaluate_coco@")
+    }
+    assert built.is_at_rest()
+
+
+def test_what_follows_a_forced_job_runs_if_it_was_to_run_anyhow(built):
+    built.change("figures", "report.title", other)
+    ran = built.snakemake("--forcerun", "evaluate_coco")
+    assert {"report"} | {job for job in built.jobs() if job.startswith("evaluate_coco@")} == ran
+    assert built.is_at_rest()
+
+
 def test_snakemakes_own_records_may_be_lost(built):
     built.change("coco", "recipe.global_batch", other)
     shutil.rmtree(built.folder / ".snakemake/metadata")

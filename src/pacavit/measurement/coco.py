@@ -23,8 +23,6 @@ from pacavit.params.coco import CocoRecipe
 from pacavit.params.evaluate import Evaluation
 from pacavit.runtime.distributed import gather, is_main
 
-Result = dict[str, Any]
-
 #: The twelve numbers of COCO's summary, in its order.
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 

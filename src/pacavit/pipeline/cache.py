@@ -6,8 +6,11 @@ import configparser
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from dvc import dirs
 
 from pacavit.files import atomic_directory
 from pacavit.pipeline import content, records
@@ -44,10 +47,9 @@ def put_back(recorded: Mapping[str, str]) -> bool:
         else:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.restored")
-            temporary.unlink(missing_ok=True)
-            _link(_object(digest), temporary)
-            os.replace(temporary, target)
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+                _link(_object(digest), Path(folder, target.name))
+                os.replace(Path(folder, target.name), target)
     return True
 
 
@@ -56,9 +58,12 @@ def _lacking(recorded: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_cached(digest: str) -> bool:
-    if not _object(digest).is_file():
+    """Return whether the cache holds a file or folder, as it was: links may have been written through."""
+    if content.digest(_object(digest)) != digest.removesuffix(".dir"):
         return False
-    return not digest.endswith(".dir") or all(_object(md5).is_file() for _, md5 in _listed(digest))
+    return not digest.endswith(".dir") or all(
+        content.digest(_object(md5)) == md5 for _, md5 in _listed(digest)
+    )
 
 
 def _listed(digest: str) -> Iterator[tuple[str, str]]:
@@ -67,20 +72,26 @@ def _listed(digest: str) -> Iterator[tuple[str, str]]:
 
 
 def _object(digest: str) -> Path:
-    return Path(".dvc", option("cache", "dir", "cache"), "files", "md5", digest[:2], digest[2:])
+    folder = Path(".dvc", Path(option("cache", "dir", "cache")).expanduser())
+    return folder / "files" / "md5" / digest[:2] / digest[2:]
 
 
 def option(section: str, name: str, default: str) -> str:
-    """Return an option of DVC's configuration here."""
+    """Return an option of DVC's configuration: of the system, the user, the project, or this copy of it."""
+    above = (Path(folder, "config") for folder in (dirs.system_config_dir(), dirs.global_config_dir()))
     config = configparser.ConfigParser(interpolation=None)
-    config.read(_CONFIGS)
+    config.read([*above, *_CONFIGS])
     return config.get(section, name, fallback=default).strip().strip('"')
+
+
+def link_types() -> list[str]:
+    """Return how DVC is told to bring files of its cache to their places, the best way first."""
+    return [kind.strip() for kind in option("cache", "type", "copy").split(",")]
 
 
 def _link(source: Path, target: Path) -> None:
     """Bring a file of the cache to its place, by a link of the kind that DVC is told to use, or by a copy."""
-    kinds = option("cache", "type", "copy").split(",")
-    for kind in kinds:
+    for kind in link_types():
         try:
             if kind == "hardlink":
                 os.link(source, target)

@@ -9,6 +9,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pacavit
 from pacavit.pipeline.table import STAGES, Stage
@@ -23,7 +24,11 @@ WITHOUT_RESULTS = (
     "pacavit.pipeline",
     "pacavit.redaction",
     "pacavit.tracking",
+    "pacavit.runtime.interruption",
     "pacavit.runtime.progress",
+    "pacavit.runtime.slurm",
+    "pacavit.training.guards",
+    "pacavit.training.identity",
 )
 
 _ROOT = Path(pacavit.__file__).parent
@@ -101,7 +106,17 @@ def code_digest(source: str) -> str:
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:16]
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree without what versions of Python add to it: empty fields, and kinds of strings."""
+    if isinstance(node, ast.AST):
+        fields = ((field, getattr(node, field, None)) for field in node._fields if field != "kind")
+        return type(node).__name__, [
+            (field, _plain(value)) for field, value in fields if value not in (None, [])
+        ]
+    return [_plain(value) for value in node] if isinstance(node, list) else node
 
 
 def _source(module: str) -> str:

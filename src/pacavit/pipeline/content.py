@@ -32,7 +32,7 @@ def digest(path: Path) -> str | None:
     path = Path(path)
     if path.is_dir():
         return _folder(path)
-    return _of_files([path])[path] if path.exists() else None
+    return _of_files([path]).get(path)
 
 
 def _folder(path: Path) -> str:
@@ -40,17 +40,17 @@ def _folder(path: Path) -> str:
     signatures = {path: _signature(manifest)} if manifest.is_file() else {}
     if known := _known(signatures):
         return known[path]
-    found = (
-        hashlib.md5(listing(path, _of_files(list(_files(path)))), usedforsecurity=False).hexdigest() + ".dir"
-    )
+    listed = listing(path, _of_files(list(_files(path))))
+    found = hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
     _remember(signatures, dict.fromkeys(signatures, found))
     return found
 
 
 def _of_files(paths: list[Path]) -> dict[Path, str]:
-    signatures = {file: _signature(file) for file in paths}
+    """Return the hashes of files, but for those that are gone by now, such as links that lead nowhere."""
+    signatures = {file: signature for file in paths if (signature := _signature(file)) is not None}
     known = _known(signatures)
-    fresh = {file: _md5(file) for file in paths if file not in known}
+    fresh = {file: md5 for file in signatures if file not in known and (md5 := _md5(file)) is not None}
     _remember(signatures, fresh)
     return known | fresh
 
@@ -69,14 +69,20 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _signature(file: Path) -> str:
-    status = file.stat()
+def _signature(file: Path) -> str | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _md5(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _md5(file: Path) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def _known(files: dict[Path, str]) -> dict[Path, str]:

@@ -254,8 +254,9 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
         if status.state == "fresh" and lock.lacks(status.made, status.outputs):
             lacking.append(name(stage, names))
     if lacking:
-        options = [] if "link" in cache.option("cache", "type", "copy") else ["--no-relink"]
+        options = ["--no-relink"] if cache.link_types()[0] == "copy" else []
         file = yaml_path(scale)
+        lacking = list(dict.fromkeys(lacking))  # two targets may share a job
         addresses = lacking if file == Path("dvc.yaml") else [f"{file}:{job}" for job in lacking]
         _dvc("--wait-for-lock", "commit", "--force", *options, *addresses)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -78,12 +78,20 @@ class Records:
         given: its parameters.
         adopt: returns the outputs of a job by path if another record, such as DVC's, says that what goes into it now
             gave what is there.
+        forced: tells of a job whether it is to run whatever the records say.
     """
 
-    def __init__(self, scale: str, given: params.Params, adopt=lambda made, found: None) -> None:
+    def __init__(
+        self,
+        scale: str,
+        given: params.Params,
+        adopt: Callable[[Made, Mapping[str, str | None]], dict[str, str] | None] = lambda made, found: None,
+        forced: Callable[[str, Names], bool] = lambda stage, names: False,
+    ) -> None:
         self.scale = scale
         self.params = given
         self._adopt = adopt
+        self._forced = forced
         self._code = code.digests()
         self._status: dict[str, Status] = {}
 
@@ -111,8 +119,10 @@ class Records:
         made = Made(stage, self.scale, names, values, self._code[stage], found)
         written = outputs(stage, self.scale, names)
         there = {str(path): content.digest(path) for path in written.values()}
+        if self._forced(stage, names):
+            return Status("stale", "it is forced", made)
         recorded = load(made) or self._adopt(made, there)
-        if recorded is None:
+        if recorded is None or recorded.keys() != there.keys():
             return Status("stale", _difference(made), made)
         for path, digest in recorded.items():
             if there.get(path) != digest:
@@ -152,6 +162,12 @@ def save(made: Made, written: Mapping[str, str], **more: Any) -> None:
         more: further plain values, for people.
     """
     write_json(made.path, {**plain(made), "outputs": dict(written), **more})
+
+
+def forget(stage: str, scale: str, names: Names) -> None:
+    """Remove the records of a job."""
+    for path in (FOLDER / name(stage, names)).glob(f"{scale}-*.json"):
+        path.unlink()
 
 
 def plain(made: Made) -> dict[str, Any]:

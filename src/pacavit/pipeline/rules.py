@@ -23,7 +23,7 @@ from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, targets
-from pacavit.pipeline.records import Records
+from pacavit.pipeline.records import Records, forget
 from pacavit.pipeline.table import STAGES, Names
 
 _LOCKS = Path(".snakemake/locks")
@@ -56,7 +56,7 @@ class Pipeline:
         return self._records
 
     def _look(self) -> Records:
-        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs)
+        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs, self._is_forced)
 
     def _begin(self) -> None:
         """Take from DVC's cache what it has of jobs whose outputs are gone or others, and let DVC know the rest."""
@@ -65,6 +65,9 @@ class Pipeline:
         runs = self._workflow.executor_plugin is not None and not self._workflow.dryrun
         if not runs or (_LOCKS.is_dir() and any(_LOCKS.iterdir())):
             return  # nothing is to be written, or another Snakemake is at work
+        for stage, names in self._jobs():
+            if self._is_forced(stage, names):
+                forget(stage, self.scale, names)
         absent = [
             status.outputs
             for stage, names in self._jobs()
@@ -106,11 +109,7 @@ class Pipeline:
             found["aggregated"] = lambda wildcards: [
                 path for text in spec.aggregates for path in several(text)
             ]
-        if spec.optional:
-            of_all = targets.optional(stage, self.scale, self.params.targets).values()
-            found["optional"] = lambda wildcards: [
-                ancient(str(path)) for files in of_all for _, path in files
-            ]
+        # What is read if it is there is not made for it, and so is no input to Snakemake.
         return {**found, "again": self._of_job(stage, partial(self._again, stage))}
 
     def output(
@@ -132,7 +131,7 @@ class Pipeline:
     def log(self, stage: str) -> str:
         """Return the pattern of a stage's log."""
         names = "-".join(f"{{{wildcard}}}" for wildcard in STAGES[stage].wildcards)
-        return paths.fill(paths.LOG, job=f"{stage}/{names}" if names else stage)
+        return paths.fill(paths.LOG, scale=self.scale, job=f"{stage}/{names}" if names else stage)
 
     def command(self, stage: str) -> Callable[[Any], str]:
         """Return a function of a job's wildcards that gives its command line."""
@@ -177,24 +176,29 @@ class Pipeline:
 
     def _is_stale(self, stage: str, names: Names) -> bool:
         own = {wildcard: names[wildcard] for wildcard in STAGES[stage].wildcards}
-        if self._is_forced(stage, own):
-            return True
         status = self.records.status(stage, own)
-        # What is absent still is to be put back in a dry run.
         gone = status.state == "absent" and not STAGES[stage].disposable
-        return status.state == "stale" or (gone and not cache.can_put_back(status.outputs))
+        # A run has put back what it could; a dry run does not.
+        dry = self._workflow is None or self._workflow.dryrun
+        return status.state == "stale" or (gone and not (dry and cache.can_put_back(status.outputs)))
 
     def _is_forced(self, stage: str, names: Names) -> bool:
-        """Return whether ``--forcerun`` names a job, after which Snakemake looks no further what follows."""
-        forced = self._workflow.dag_settings.forcerun if self._workflow else ()
+        """Return whether a job is to run whatever its record says: what reads its files follows, if they change."""
+        if self._workflow is None:
+            return False
+        settings = self._workflow.dag_settings
         written = targets.outputs(stage, self.scale, names).values()
-        return stage in forced or any(str(path) in forced for path in written)
+        return (
+            settings.forceall
+            or stage in settings.forcerun
+            or any(str(path) in settings.forcerun for path in written)
+        )
 
     def _again(self, stage: str, names: Names) -> list[str]:
         """Return the file that makes a job run again, if it is to."""
         if not self._decides or not self._is_stale(stage, names):
             return []
-        path = Path("work/again", targets.name(stage, names))
+        path = Path("work/again", self.scale, targets.name(stage, names))
         with atomic_file(path) as temporary:
             # Snakemake passes over a newer file of the content that it knows.
             temporary.write_text(f"{self.records.status(stage, names).reason}\n{time.time_ns()}\n")

@@ -63,7 +63,9 @@ def run(stage: str, scale: str, **names: str | int) -> None:
     module, function = STAGES[stage].function.split(":")
     with (
         locked(work),
-        start_run(name(stage, names), scale, names, made.params, fingerprint, read, work) as tracked,
+        start_run(
+            name(stage, names), scale, names, made.params, fingerprint, made.code, read, work
+        ) as tracked,
     ):
         job = describe(stage, scale, names, given, fingerprint, work, tracked)
         getattr(importlib.import_module(module), function)(job)

@@ -1,7 +1,7 @@
 """Every stage of the pipeline, stated once: what it runs, reads, writes and depends on.
 
 Snakemake's rules (:mod:`pacavit.pipeline.rules`), ``dvc.yaml`` (:mod:`pacavit.pipeline.dvc`) and the command line
-(:func:`pacavit.pipeline.job.run`) are made from this table. ``pacavit stages`` prints it.
+(:func:`pacavit.pipeline.run.run`) are made from this table. ``pacavit stages`` prints it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Stage:
     Attributes:
         name: of Snakemake's rule and DVC's stage.
         command: arguments of ``pacavit``, with the wildcards in braces.
-        function: ``module:function`` that does the work, called with a :class:`~pacavit.pipeline.job.Job`. The modules
+        function: ``module:function`` that does the work, called with a :class:`~pacavit.job.Job`. The modules
             of this package that its module imports are the code that the stage depends on.
         inputs: what it reads, by the name under which the function finds it: ``stage.output``, or a file of the
             repository.
@@ -122,6 +122,7 @@ def _archives(dataset: str) -> Stage:
             for name, file in DATASETS[dataset].files.items()
         },
         params=(f"data:{dataset}.archives",),
+        code=(f"pacavit.data.miniatures.{dataset}", f"pacavit.data.folders.{dataset}"),
         threads=_PROCESSES,
         priority=_FIRST,
         disposable=True,

@@ -52,7 +52,13 @@ def start_on_every_node(arguments: Sequence[str]) -> None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or "SLURM_STEP_ID" in os.environ:
         return
-    nodes = int(_ask("squeue", "--noheader", f"--jobs={job}", "--format=%D"))
+    answer = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%D").split()
+    if len(answer) != 1 or not answer[0].isdecimal():
+        raise PacavitError(
+            f"squeue says that job {job} has {' and '.join(answer) or 'no'} nodes: expected one number; a job of "
+            "several parts (heterogeneous) cannot train, ask for one part"
+        )
+    nodes = int(answer[0])
     if nodes == 1:
         return
     srun = ("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none")
@@ -99,9 +105,10 @@ def time_left() -> tuple[float, float] | None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return None
-    left, limit = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%L %l").split()
-    if not (left[0].isdecimal() and limit[0].isdecimal()):
+    answer = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%L %l").split()
+    if len(answer) != 2 or not all(time[0].isdecimal() for time in answer):
         return None
+    left, limit = answer
     return _seconds(left), _seconds(limit)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ METRICS = "metrics.jsonl"
 ARTIFACTS = "artifacts.jsonl"
 MODEL = "model.json"
 INFO = "run.json"
+# Of whoever runs the job, and of whoever uploads its files.
+_LOCKS = ("lock", "sync.lock")
 #: ``off`` leaves MLflow out; the files are written all the same.
 SWITCH = "PACAVIT_TRACKING"
 #: How long a finished job waits for its last points to reach MLflow, in seconds.
@@ -100,14 +103,18 @@ def start_run(
     names: Mapping[str, str | int],
     values: Mapping[str, Any],
     fingerprint: str,
+    code: str,
     inputs: Mapping[str, Path],
     work: Path,
 ) -> Iterator[Run]:
     """Open the run of a job and close it as finished or failed; meanwhile its files go to MLflow.
 
+    A job that runs again goes on in its run, but with other code it has a new one.
+
     Args:
         job: name of the job, which is the run's.
         scale, names, values, fingerprint: what tells it from other jobs.
+        code: digest of its code.
         inputs: files and prepared folders it reads, whose hashes are noted.
         work: its work folder.
 
@@ -118,6 +125,7 @@ def start_run(
         yield Run(None)
         return
     patience = seconds(PATIENCE, 120 if queue.is_local() else 20, zero=True)
+    _begin_anew(work, code)
     run = Run(work)
     info = {
         "id": _identity(work),
@@ -126,6 +134,7 @@ def start_run(
         "names": dict(names),
         "params": dict(values),
         "fingerprint": fingerprint,
+        "code": code,
         "data": {name: content_hash(path) for name, path in inputs.items()},
         "commit": git_commit(),
         "command": without_passwords(" ".join(["pacavit", *sys.argv[1:]])),
@@ -150,6 +159,18 @@ def start_run(
                 f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back",
                 file=sys.stderr,
             )
+
+
+def _begin_anew(work: Path, code: str) -> None:
+    """Clear the work folder if other code is to run in it; a training under way goes on or is refused instead."""
+    try:
+        last = json.loads((work / INFO).read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    if last.get("code") != code and (last["status"] == "FINISHED" or not any(work.glob("step-*.pt"))):
+        for path in work.iterdir():
+            if path.name not in _LOCKS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _identity(work: Path) -> str:
@@ -183,8 +204,11 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    # Nothing of the command comes from outside.
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        # Nothing of the command comes from outside.
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None  # Git is not installed
     return result.stdout.strip() or None if result.returncode == 0 else None
 
 

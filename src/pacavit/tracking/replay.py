@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
+from pacavit.paths import TRACKING_DATABASE
 from pacavit.redaction import without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, read_lines
 from pacavit.tracking.home import move_in
@@ -52,7 +53,9 @@ def open_client() -> MlflowClient:
     with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-        move_in(Path(uri.removeprefix("sqlite:///")))
+        database = Path(uri.removeprefix("sqlite:///"))
+        if database == Path(TRACKING_DATABASE).absolute():
+            move_in(database)
     return client
 
 

@@ -85,6 +85,21 @@ def check_ranks_agree(parameters: Iterable[torch.Tensor], step: int, device: tor
         )
 
 
+def check_same_step(step: int, device: torch.device) -> None:
+    """See to it that all processes go on from the same update; they call this together.
+
+    Raises:
+        PacavitError: some do not; names the updates.
+    """
+    steps = every(step, device)
+    if len(set(steps)) > 1:
+        found = ", ".join(f"rank {rank} from {step}" for rank, step in enumerate(steps))
+        raise PacavitError(
+            f"the processes would go on from different updates ({found}): a node sees an old list of the work folder, "
+            "or cannot read the newest state; start again"
+        )
+
+
 def checksum(parameters: Iterable[torch.Tensor]) -> int:
     """Return a sum over the bits of all parameters, in their order."""
     total = 0

@@ -1,4 +1,4 @@
-"""The loop of every training: exact under interruption, and the same for any number of processes."""
+"""The loop of every training: exact under interruption, its updates of the same images for any number of processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pacavit.runtime.precision import autocast_type
 from pacavit.runtime.progress import Progress, report
 from pacavit.training import checkpoint
 from pacavit.training.accumulation import accumulation
-from pacavit.training.guards import LossGuard, check_ranks_agree
+from pacavit.training.guards import LossGuard, check_ranks_agree, check_same_step
 from pacavit.training.identity import check_identity
 from pacavit.training.loading import Batches
 from pacavit.training.stream import SampleStream, seed_step
@@ -33,7 +33,7 @@ class Training(ABC):
     """A training from its last state on: its parts, and the loop over its updates.
 
     An update adds up the gradients of micro-batches, so that the global batch does not depend on the number of
-    processes. Samples and random draws follow from the number of the update alone.
+    processes. Its samples follow from its number alone, its random draws from that, the micro-batch and the rank.
 
     Subclasses say what the loss is, how the rate moves, and when and how to log and to validate.
 
@@ -99,6 +99,7 @@ class Training(ABC):
         if state is not None:
             self.restore(state)
             report(f"{self.job.title}: going on from update {self.step}")
+        check_same_step(self.step, self.device)
         self.batches = Batches(stream, self.recipe, self.step, self.updates, image_name, **options)
         self._guard = LossGuard(self.job, self.device, self.batches.names)
 

@@ -1,6 +1,7 @@
 """The order of samples and every random draw, as functions of (seed, epoch, index) and (seed, step) alone.
 
-Neither workers, ranks nor what ran before has a say, so an interrupted training goes on exactly where it stopped.
+Workers and what ran before change nothing, so an interrupted training goes on exactly where it stopped. The samples of
+an update do not depend on the number of ranks; what is drawn in a step (drop path, mixup) depends on the rank.
 """
 
 from __future__ import annotations
