@@ -99,7 +99,7 @@ def test_a_training_whose_node_is_lost_moves_to_the_other_and_ends_with_the_same
 
 def words_of_jobs(folder):
     """Return what the training's attempts wrote."""
-    return "".join(path.read_text() for path in folder.glob("logs/pretrain/*"))
+    return "".join(path.read_text() for path in folder.glob("logs/mini/pretrain/*"))
 
 
 def test_a_training_ends_before_its_time_limit_with_its_state_saved(cluster, clone):

@@ -252,6 +252,8 @@ def test_a_run_that_fails_as_one_sees_it(unbuilt, monkeypatch):
     failed = printed[printed.index("FAILED") :].splitlines()
     assert re.fullmatch(r"FAILED prepare coco after \d s", failed[0])
     assert failed[1] == "    pacavit: it fails"
-    assert failed[2].endswith("log: logs/prepare_coco.log; this job alone: pacavit prepare coco --scale mini")
+    assert failed[2].endswith(
+        "log: logs/mini/prepare_coco.log; this job alone: pacavit prepare coco --scale mini"
+    )
     assert "Not finished: 1 failed," in failed[-1]
     assert not {"RuleException:", "Results"} & set(printed.split())

@@ -29,13 +29,13 @@ def restore(made: records.Made) -> bool:
 
 def can_put_back(recorded: Mapping[str, str]) -> bool:
     """Return whether the outputs of a record are there or in the cache."""
-    return all(_is_cached(digest) for digest in _lacking(recorded).values())
+    return all(is_cached(digest) for digest in _lacking(recorded).values())
 
 
 def put_back(recorded: Mapping[str, str]) -> bool:
     """Put outputs back whose hashes by path are given, if all are there or in the cache; return whether they are."""
     lacking = _lacking(recorded)
-    if not all(_is_cached(digest) for digest in lacking.values()):
+    if not all(is_cached(digest) for digest in lacking.values()):
         return False
     for path, digest in lacking.items():
         if digest.endswith(".dir"):
@@ -57,7 +57,7 @@ def _lacking(recorded: Mapping[str, str]) -> dict[str, str]:
     return {path: digest for path, digest in recorded.items() if content.digest(Path(path)) != digest}
 
 
-def _is_cached(digest: str) -> bool:
+def is_cached(digest: str) -> bool:
     """Return whether the cache holds a file or folder, as it was: links may have been written through."""
     if content.digest(_object(digest)) != digest.removesuffix(".dir"):
         return False

@@ -184,16 +184,16 @@ class Lock:
         return entry != self._expected(made, written, entry)
 
     def lacks_code(self) -> bool:
-        """Return whether DVC does not know the code as it is."""
+        """Return whether DVC does not know the code as it is, or has lost what the stage ``code`` wrote."""
         entry = self._stages.get(CODE_STAGE, {})
         expected = {
             "deps": {_SOURCE: content.digest(Path(_SOURCE))},
             "outs": {CODE: content.digest(Path(CODE))},
         }
-        return self.scale == params.DEFAULT_SCALE and any(
-            {item["path"]: item.get("md5") for item in entry.get(kind, [])} != hashes
-            for kind, hashes in expected.items()
-        )
+        if self.scale != params.DEFAULT_SCALE:
+            return False
+        differs = any(_hashes(entry, kind) != hashes for kind, hashes in expected.items())
+        return differs or not cache.is_cached(expected["outs"][CODE])
 
     def _expected(
         self, made: Made, written: Mapping[str, str | None], entry: Mapping[str, Any]
