@@ -265,6 +265,7 @@ def test_a_forced_job_runs_and_what_reads_the_same_bytes_is_taken_from_the_cache
     assert built.snakemake("--forcerun", "evaluate_coco") == {
         job for job in built.jobs() if job.startswith("evaluate_coco@")
     }
+    assert built.is_clean_for_dvc()
     assert built.is_at_rest()
 
 
@@ -272,6 +273,7 @@ def test_what_follows_a_forced_job_runs_if_it_was_to_run_anyhow(built):
     built.change("figures", "report.title", other)
     ran = built.snakemake("--forcerun", "evaluate_coco")
     assert {"report"} | {job for job in built.jobs() if job.startswith("evaluate_coco@")} == ran
+    assert built.is_clean_for_dvc()
     assert built.is_at_rest()
 
 

@@ -50,13 +50,13 @@ class Pipeline:
     def records(self) -> Records:
         """How each job stands; looked up once, when the graph is built."""
         if self._records is None:
-            self._records = self._look()
+            self._records = self._look(self._is_forced)
             if self._workflow is not None:
                 self._begin()
         return self._records
 
-    def _look(self) -> Records:
-        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs, self._is_forced)
+    def _look(self, forced: Callable[[str, Names], bool] = lambda stage, names: False) -> Records:
+        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs, forced)
 
     def _begin(self) -> None:
         """Take from DVC's cache what it has of jobs whose outputs are gone or others, and let DVC know the rest."""
@@ -76,7 +76,7 @@ class Pipeline:
         ]
         restored = [cache.put_back(outputs) for outputs in absent]
         if any(restored):
-            self._records = self._look()
+            self._records = self._look(self._is_forced)
         dvc.commit(self.scale, self.params, self._records, self._jobs())
 
     def finish(self) -> None:
