@@ -83,14 +83,14 @@ class Stage:
     released: bool = False
 
 
-def _options(task: Task) -> str:
+def _options(wildcards: tuple[str, ...]) -> str:
     """Return the arguments of a command that name a model."""
-    return " ".join(f"{{{name}}}" if name == "variant" else f"--{name} {{{name}}}" for name in task.wildcards)
+    return " ".join(f"{{{name}}}" if name == "variant" else f"--{name} {{{name}}}" for name in wildcards)
 
 
-def _place(task: Task) -> str:
+def _place(wildcards: tuple[str, ...]) -> str:
     """Return where the results of a model stand below a folder, without the ending."""
-    return "/".join(f"seed{{{name}}}" if name == "seed" else f"{{{name}}}" for name in task.wildcards)
+    return "/".join(f"seed{{{name}}}" if name == "seed" else f"{{{name}}}" for name in wildcards)
 
 
 def _recipe(task: Task) -> tuple[str, ...]:
@@ -146,12 +146,12 @@ def _training(task: Task, function: str, inputs: Mapping[str, str], **options) -
     name = task.training
     return Stage(
         name=name,
-        command=f"{name} {_options(task)}",
+        command=f"{name} {_options(task.wildcards)}",
         function=function,
         inputs={"data": f"prepare_{task.name}.data", **inputs},
         outputs={
-            "weights": Output(f"checkpoints/{{scale}}/{name}/{_place(task)}.safetensors"),
-            "curve": Output(f"reports/{{scale}}/curves/{name}/{_place(task)}.csv", "curve"),
+            "weights": Output(f"checkpoints/{{scale}}/{name}/{_place(task.wildcards)}.safetensors"),
+            "curve": Output(f"reports/{{scale}}/curves/{name}/{_place(task.wildcards)}.csv", "curve"),
         },
         wildcards=task.wildcards,
         mem_mb=4000,
@@ -160,31 +160,37 @@ def _training(task: Task, function: str, inputs: Mapping[str, str], **options) -
     )
 
 
-def _evaluation(task: Task) -> Stage:
+def _evaluation(task: Task, released: bool = False) -> Stage:
+    """Return the stage that measures trained weights, or the authors'."""
+    wildcards = _released_wildcards(task) if released else task.wildcards
+    kind, option = ("released_", " --released") if released else ("", "")
+    place = f"{'released/' if released else ''}{task.name}/{_place(wildcards)}"
+    shown = ("released.rst", "Released weights") if released else ("metrics.rst", "Metrics")
     return Stage(
-        name=f"evaluate_{task.name}",
-        command=f"evaluate {task.name} {_options(task)}",
+        name=f"evaluate_{kind}{task.name}",
+        command=f"evaluate {task.name} {_options(wildcards)}{option}",
         function=f"pacavit.evaluation.{task.name}:evaluate",
-        inputs={"data": f"prepare_{task.name}.data", "weights": f"{task.training}.weights"},
-        outputs={
-            "metrics": Output(
-                f"reports/{{scale}}/metrics/{task.name}/{_place(task)}.json",
-                *("metrics", "metrics.rst", "Metrics", task.name),
-            ),
-            "predictions": Output(f"predictions/{{scale}}/{task.name}/{_place(task)}.{task.predictions}"),
+        inputs={
+            "data": f"prepare_{task.name}.data",
+            "weights": f"{f'released_{task.name}' if released else task.training}.weights",
         },
-        wildcards=task.wildcards,
+        outputs={
+            "metrics": Output(f"reports/{{scale}}/metrics/{place}.json", "metrics", *shown, task.name),
+            "predictions": Output(f"predictions/{{scale}}/{place}.{task.predictions}"),
+        },
+        wildcards=wildcards,
         params=(f"evaluate:{task.name}", *_recipe(task)),
         mem_mb=4000,
+        released=released,
     )
 
 
 def _figures(task: Task) -> Stage:
     training, evaluation = task.training, f"evaluate_{task.name}"
-    place = f"reports/{{scale}}/figures/{task.name}/{_place(task)}"
+    place = f"reports/{{scale}}/figures/{task.name}/{_place(task.wildcards)}"
     return Stage(
         name=f"figures_{task.name}",
-        command=f"figures {task.name} {_options(task)}",
+        command=f"figures {task.name} {_options(task.wildcards)}",
         function=f"pacavit.figures.{task.name}:draw",
         inputs={
             "data": f"prepare_{task.name}.data",
@@ -205,41 +211,26 @@ def _figures(task: Task) -> Stage:
     )
 
 
-def _released(task: Task) -> tuple[Stage, Stage]:
-    """Return the stages that fetch the authors' weights into the project's form, and measure them."""
-    wildcards = tuple(name for name in task.wildcards if name != "seed")
-    options = _options(task).removesuffix(" --seed {seed}")
-    place = f"released/{task.name}/{_place(task).removesuffix('/seed{seed}')}"
-    return (
-        Stage(
-            name=f"released_{task.name}",
-            command=f"released {task.name} {options}",
-            function="pacavit.checkpoints.released:take",
-            inputs={"published": paths.PUBLISHED},
-            outputs={"weights": Output(f"checkpoints/{{scale}}/{place}.safetensors")},
-            wildcards=wildcards,
-            params=("data:released",),
-            mem_mb=4000,
-            released=True,
-        ),
-        Stage(
-            name=f"evaluate_released_{task.name}",
-            command=f"evaluate {task.name} {options} --released",
-            function=f"pacavit.evaluation.{task.name}:evaluate",
-            inputs={"data": f"prepare_{task.name}.data", "weights": f"released_{task.name}.weights"},
-            outputs={
-                "metrics": Output(
-                    f"reports/{{scale}}/metrics/{place}.json",
-                    *("metrics", "released.rst", "Released weights", task.name),
-                ),
-                "predictions": Output(f"predictions/{{scale}}/{place}.{task.predictions}"),
-            },
-            wildcards=wildcards,
-            params=(f"evaluate:{task.name}", *_recipe(task)),
-            mem_mb=4000,
-            released=True,
-        ),
+def _released(task: Task) -> Stage:
+    """Return the stage that brings the authors' weights into the project's form."""
+    wildcards = _released_wildcards(task)
+    return Stage(
+        name=f"released_{task.name}",
+        command=f"released {task.name} {_options(wildcards)}",
+        function="pacavit.checkpoints.released:take",
+        inputs={"published": paths.PUBLISHED},
+        outputs={
+            "weights": Output(f"checkpoints/{{scale}}/released/{task.name}/{_place(wildcards)}.safetensors")
+        },
+        wildcards=wildcards,
+        params=("data:released",),
+        mem_mb=4000,
+        released=True,
     )
+
+
+def _released_wildcards(task: Task) -> tuple[str, ...]:
+    return tuple(name for name in task.wildcards if name != "seed")
 
 
 def _validated(task: Task) -> tuple[str, ...]:
@@ -269,12 +260,12 @@ _STAGES = [
     *(_figures(task) for task in TASKS.values()),
     Stage(
         name="clusters",
-        command=f"clusters {_options(_ADE20K)}",
+        command=f"clusters {_options(_ADE20K.wildcards)}",
         function="pacavit.interpretation.stage:measure",
         inputs={"data": "prepare_ade20k.data", "weights": "ade20k.weights"},
         outputs={
             "measures": Output(
-                f"reports/{{scale}}/clusters/{_place(_ADE20K)}.json",
+                f"reports/{{scale}}/clusters/{_place(_ADE20K.wildcards)}.json",
                 *("cached", "measures.rst", "Clusters", "ade20k"),
             )
         },
@@ -282,7 +273,7 @@ _STAGES = [
         params=("evaluate:clusters", "ade20k:recipe"),
         mem_mb=4000,
     ),
-    *(stage for task in TASKS.values() for stage in _released(task)),
+    *(stage for task in TASKS.values() for stage in (_released(task), _evaluation(task, released=True))),
     Stage(
         name="complexity",
         command="complexity",
