@@ -15,7 +15,8 @@ def test_results_are_those_of_a_run_from_nothing_after_any_actions(built, tmp_pa
         done.append(actions.act())
         done.append(actions.run())
         assert built.results().items() >= kept(from_nothing(built, tmp_path / "scratch")).items(), done
-        assert built.is_at_rest(), done
+        # DVC may take archives from its cache, which Snakemake does not miss.
+        assert not built.snakemake() | built.dvc_repro(), done
 
 
 def kept(results: dict[str, str]) -> dict[str, str]:
