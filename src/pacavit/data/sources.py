@@ -86,8 +86,13 @@ def download(job: Job, dataset: str, source: DownloadedArchives) -> None:
 
 
 def link(path: Path, output: Path) -> None:
-    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system."""
+    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system.
+
+    A file that is in place already, under whatever name, is left alone.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists() and output.samefile(path):
+        return
     output.unlink(missing_ok=True)
     try:
         os.link(path, output)
