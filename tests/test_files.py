@@ -64,7 +64,9 @@ def test_what_others_wrote_is_not_replaced(tmp_path, directory, kind):
     else:
         target.touch()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(PacavitError, match=r"prepared: (is a link|would be replaced, and holds files|is a file)"):
+    with pytest.raises(
+        PacavitError, match=r"prepared: (is a link|would be replaced, and holds files|is a file)"
+    ):
         with directory(target):
             pytest.fail("nothing is to be computed in vain")
     assert sorted(tmp_path.rglob("*")) == before

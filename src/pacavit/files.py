@@ -122,9 +122,7 @@ def require_replaceable(path: Path) -> None:
     """
     path = Path(path)
     if path.is_symlink():
-        raise PacavitError(
-            f"{path}: is a link, and what it leads to would be replaced; remove the link"
-        )
+        raise PacavitError(f"{path}: is a link, and what it leads to would be replaced; remove the link")
     if path.exists() and not path.is_dir():
         raise PacavitError(f"{path}: is a file where a folder is to be written; move it away")
     if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
