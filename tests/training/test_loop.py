@@ -99,6 +99,14 @@ def test_it_validates_when_due_with_the_state_saved_before(train):
     assert checkpoint.load_latest(training.job.work)["step"] == UPDATES
 
 
+def test_a_metric_without_a_value_is_told_and_no_point_of_the_curve(train, monkeypatch, capsys):
+    monkeypatch.setattr(Small, "validate", lambda self: {"mIoU": None, "aAcc": 0.5})
+    training = train()
+    assert "update 3/6  mIoU undefined  aAcc 0.500" in capsys.readouterr().out
+    assert points(training, "val/aAcc") == {3: 0.5, 6: 0.5}
+    assert points(training, "val/mIoU") == {}
+
+
 @pytest.mark.parametrize("kill", range(1, UPDATES))
 def test_a_killed_training_goes_on_with_the_same_curve_and_weight(train, kill):
     whole = train("whole")

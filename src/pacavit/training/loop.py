@@ -125,8 +125,11 @@ class Training(ABC):
         """Return whether a validation follows the last update."""
 
     @abstractmethod
-    def validate(self) -> dict[str, float]:
-        """Measure the model and return values by name; all processes call this together."""
+    def validate(self) -> dict[str, float | None]:
+        """Measure the model and return values by name, None where there is nothing to measure.
+
+        All processes call this together.
+        """
 
     @abstractmethod
     def position(self) -> dict[str, int]:
@@ -224,8 +227,11 @@ class Training(ABC):
         self.model.train()
         if not is_main():
             return
-        self.job.run.log({f"val/{name}": value for name, value in values.items()}, self.step)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        defined = {name: value for name, value in values.items() if value is not None}
+        self.job.run.log({f"val/{name}": value for name, value in defined.items()}, self.step)
+        shown = "  ".join(
+            f"{name} {defined[name]:.3f}" if name in defined else f"{name} undefined" for name in values
+        )
         report(f"{self.job.title}: update {self.step}/{self.updates}  {shown}")
 
     def _save(self) -> None:
