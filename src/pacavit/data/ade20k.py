@@ -64,13 +64,14 @@ def outputs(classes: Sequence[str]) -> tuple[list[str], int]:
 def _unpack_split(job: Job, folder: Path, split: str, names: list[str]) -> list[tasks.Record]:
     parts = [
         part
-        for kind in ("images", "annotations")
+        for kind, called in (("images", "images"), ("annotations", "label maps"))
         for part in image_parts(
             job.inputs["all"],
             [name for name in names if name.startswith(f"{TOP}{kind}/{SPLITS[split]}/")],
             f"{split}-{kind}",
             strip=TOP,
             largest=kind == "annotations",
+            kind=called,
         )
     ]
     return tasks.run(folder, parts, f"prepare ade20k {split}", job.work)
