@@ -125,7 +125,7 @@ def test_what_an_attempt_left_is_taken_up_and_of_other_inputs_removed(tmp_path):
 class Part:
     """Writes one file, and counts how often."""
 
-    images = 1
+    images, kind = 1, "images"
 
     def __init__(self, name: str, fails: bool = False) -> None:
         self.name, self.fails, self.calls = name, fails, 0
@@ -136,6 +136,13 @@ class Part:
             raise KeyboardInterrupt
         (folder / self.name).write_text(self.name)
         return tasks.Record(files={self.name: "hash"}, sizes={self.name: len(self.name)}, images=1)
+
+
+def test_label_maps_are_counted_beside_their_images(prepared, capsys):
+    prepared("ade20k", train_images=40, val_images=12)
+    told = capsys.readouterr().out
+    assert "prepare ade20k train: 40 images and 40 label maps in " in told
+    assert "prepare ade20k val: 12 images and 12 label maps in " in told
 
 
 def test_a_part_is_done_once_unless_its_file_was_lost(tmp_path, capsys):

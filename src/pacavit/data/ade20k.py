@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from pacavit.job import Job
 SPLITS = {"train": "training", "val": "validation"}
 TOP = "ADEChallengeData2016/"
 CLASSES = "objectInfo150.txt"
+#: Name of label 0 where it is a class.
+BACKGROUND = "background"
 
 
 def prepare(job: Job) -> None:
@@ -43,19 +45,33 @@ def prepare(job: Job) -> None:
         if options.complete:
             check_official("ade20k", classes, counts, job.scale)
         tasks.clear(folder)
-        write_manifest(folder, "ade20k", classes, counts, files)
+        names, first = outputs(classes)
+        write_manifest(folder, "ade20k", names, counts, files, first_class=first)
+
+
+def outputs(classes: Sequence[str]) -> tuple[list[str], int]:
+    """Return the names of a segmentor's outputs, and the label of the first one.
+
+    Label 0 means unlabelled and is ignored. With one class that leaves nothing to tell it from, so label 0 becomes a
+    class of its own, :data:`BACKGROUND`.
+
+    Args:
+        classes: names of the labels from 1 on.
+    """
+    return ([BACKGROUND, *classes], 0) if len(classes) == 1 else (list(classes), 1)
 
 
 def _unpack_split(job: Job, folder: Path, split: str, names: list[str]) -> list[tasks.Record]:
     parts = [
         part
-        for kind in ("images", "annotations")
+        for kind, called in (("images", "images"), ("annotations", "label maps"))
         for part in image_parts(
             job.inputs["all"],
             [name for name in names if name.startswith(f"{TOP}{kind}/{SPLITS[split]}/")],
             f"{split}-{kind}",
             strip=TOP,
             largest=kind == "annotations",
+            kind=called,
         )
     ]
     return tasks.run(folder, parts, f"prepare ade20k {split}", job.work)

@@ -27,6 +27,7 @@ class _Part:
         members: names in it.
         strip: what to leave out at the beginning of a name.
         largest: also note the largest value, of label maps.
+        kind: what its images are called.
     """
 
     name: str
@@ -34,6 +35,7 @@ class _Part:
     members: tuple[str, ...]
     strip: str
     largest: bool
+    kind: str
 
     @property
     def images(self) -> int:
@@ -60,11 +62,16 @@ class _Part:
 
 
 def image_parts(
-    archive: Path, members: Sequence[str], name: str, strip: str = "", largest: bool = False
+    archive: Path,
+    members: Sequence[str],
+    name: str,
+    strip: str = "",
+    largest: bool = False,
+    kind: str = "images",
 ) -> list[tasks.Part]:
     """Return the parts that unpack images; arguments as of a part."""
     return [
-        _Part(f"{name}-{start:08d}", archive, tuple(members[start : start + _IMAGES]), strip, largest)
+        _Part(f"{name}-{start:08d}", archive, tuple(members[start : start + _IMAGES]), strip, largest, kind)
         for start in range(0, len(members), _IMAGES)
     ]
 

@@ -237,6 +237,8 @@ def _in_class_folders(listing: Listing, synsets: Sequence[str]) -> Listing:
 class _Part:
     """The images of one shard, or as many loose ones."""
 
+    kind = "images"
+
     split: str
     number: int
     listing: Listing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
@@ -12,7 +13,12 @@ from pacavit.files import MANIFEST, write_json
 
 
 def write_manifest(
-    folder: Path, dataset: str, classes: list[str], counts: dict[str, int], files: Mapping[str, str]
+    folder: Path,
+    dataset: str,
+    classes: list[str],
+    counts: dict[str, int],
+    files: Mapping[str, str],
+    **facts: Any,
 ) -> None:
     """Write the manifest of a folder that is otherwise complete.
 
@@ -22,6 +28,7 @@ def write_manifest(
         classes: their names, by index.
         counts: images by split.
         files: SHA-256 of what the folder holds, by path.
+        facts: what else readers of this data set need, as JSON types.
     """
     write_json(
         folder / MANIFEST,
@@ -31,6 +38,7 @@ def write_manifest(
             "counts": counts,
             "files": dict(files),
             "official": not differences(dataset, classes, counts),
+            **facts,
         },
     )
 
