@@ -144,6 +144,11 @@ def read_source(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
+def printable(name: Path | str) -> str:
+    """Return a file's name as it can be printed: bytes that are not UTF-8, and controls, as escapes."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(name))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -21,7 +21,7 @@ from pacavit.data import imagenet, sources, tasks
 from pacavit.data.archives import add_to_tar
 from pacavit.data.devkit import write_devkit
 from pacavit.errors import PacavitError
-from pacavit.files import resumable_directory
+from pacavit.files import MANIFEST, resumable_directory
 from pacavit.job import Job
 from pacavit.pipeline import targets
 
@@ -113,6 +113,7 @@ def test_what_an_attempt_left_is_taken_up_and_of_other_inputs_removed(tmp_path):
     assert not target.exists()
     with resumable_directory(target, "one") as folder:
         assert (folder / "part").read_text() == "done"
+        (folder / MANIFEST).touch()
     with pytest.raises(KeyboardInterrupt):
         with resumable_directory(target, "two") as folder:
             assert not list(folder.iterdir())
