@@ -57,6 +57,11 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
     """
     folder = Path(source.directory)
     if source.val_fraction is None:
+        skipped = Skipped()
+        for path in entries(folder, skipped) if folder.is_dir() else ():
+            if path.name not in ("train", "val"):
+                skipped.add("neither train nor val", path)
+        skipped.report(str(folder))
         train, val = (_classes(folder / split) for split in ("train", "val"))
         if other := sorted(train.keys() ^ val.keys()):
             lacks = "val" if other[0] in train else "train"
