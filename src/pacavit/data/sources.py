@@ -11,8 +11,10 @@ from typing import Any
 from pooch import hashes
 
 from pacavit.data import fetch
+from pacavit.data.protection import require_apart
 from pacavit.data.registry import DATASETS, ArchiveFile
 from pacavit.errors import PacavitError
+from pacavit.files import reading, remove_leftovers, writing
 from pacavit.job import Job
 from pacavit.params.data import DownloadedArchives, OwnArchives
 from pacavit.runtime.progress import report
@@ -26,6 +28,9 @@ def provide(job: Job) -> None:
     """
     dataset = job.stage.removeprefix("archives_")
     source = getattr(job.params.data, dataset).archives
+    require_apart(job.scale, dataset, source)
+    for output in job.outputs.values():
+        remove_leftovers(output)
     if source.kind == "digits":
         _maker("miniatures", dataset).draw(job.outputs, source)
         _report_made(job, "drawn from handwritten digits")
@@ -86,13 +91,19 @@ def download(job: Job, dataset: str, source: DownloadedArchives) -> None:
 
 
 def link(path: Path, output: Path) -> None:
-    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
-    try:
-        os.link(path, output)
-    except OSError:
-        output.symlink_to(path.resolve())
+    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system.
+
+    A file that is in place already, under whatever name, is left alone.
+    """
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.exists() and output.samefile(path):
+            return
+        output.unlink(missing_ok=True)
+        try:
+            os.link(path.resolve(), output)  # of a link the name alone would be doubled
+        except OSError:
+            output.symlink_to(path.resolve())
 
 
 def _verify(path: Path, file: ArchiveFile, how: str) -> None:
@@ -108,7 +119,8 @@ def _verify(path: Path, file: ArchiveFile, how: str) -> None:
         checked.append("size")
     if how == "hash" and file.hash is not None:
         kind, _, expected = file.hash.partition(":")
-        found = hashes.file_hash(str(path), alg=kind)
+        with reading(path):
+            found = hashes.file_hash(str(path), alg=kind)
         if found != expected:
             raise PacavitError(
                 f"{path}: its {kind} is {found}, but that of the official {file.name} is {expected}; fetch it again"
