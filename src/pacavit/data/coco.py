@@ -9,6 +9,7 @@ from typing import Any
 from pacavit.data import archives as archive_tools
 from pacavit.data import tasks
 from pacavit.data.archives import list_zip
+from pacavit.data.classes import Classes
 from pacavit.data.extraction import extract, image_parts
 from pacavit.data.manifest import check_official, write_manifest
 from pacavit.errors import PacavitError
@@ -49,12 +50,11 @@ def prepare(job: Job) -> None:
             content = _read_annotations(folder, split, job.inputs["annotations"])
             _check_annotations(content, sizes, f"{job.inputs['annotations']}: instances_{name}.json")
             counts[split] = len(content["images"])
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        classes = [category["name"] for category in categories]
+        classes = Classes.of_categories(content["categories"])
         if options.complete:
-            check_official("coco", classes, counts, job.scale)
+            check_official("coco", list(classes.names), counts, job.scale)
         tasks.clear(folder)
-        write_manifest(folder, "coco", classes, counts, files)
+        write_manifest(folder, "coco", list(classes.names), counts, files, classes.ids)
 
 
 def _read_annotations(folder: Path, split: str, archive: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pacavit.data.registry import DATASETS
@@ -12,7 +12,12 @@ from pacavit.files import MANIFEST, write_json
 
 
 def write_manifest(
-    folder: Path, dataset: str, classes: list[str], counts: dict[str, int], files: Mapping[str, str]
+    folder: Path,
+    dataset: str,
+    classes: list[str],
+    counts: dict[str, int],
+    files: Mapping[str, str],
+    ids: Sequence[int] | Sequence[str] | None = None,
 ) -> None:
     """Write the manifest of a folder that is otherwise complete.
 
@@ -22,12 +27,14 @@ def write_manifest(
         classes: their names, by index.
         counts: images by split.
         files: SHA-256 of what the folder holds, by path.
+        ids: of the classes, where they do not count from the task's first class.
     """
     write_json(
         folder / MANIFEST,
         {
             "dataset": dataset,
             "classes": classes,
+            **({} if ids is None else {"ids": list(ids)}),
             "counts": counts,
             "files": dict(files),
             "official": not differences(dataset, classes, counts),

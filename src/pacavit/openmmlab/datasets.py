@@ -25,9 +25,11 @@ Config = dict[str, Any]
 
 def detection(folder: Path, split: str, pipeline: list[Config]) -> Dataset:
     """Return a COCO split; in training, images without objects are left out, as mmdetection does by default."""
+    from pacavit.openmmlab.coco_dataset import OrderedCocoDataset  # segmentation does without mmdetection
+
     train = split == "train"
     config = {
-        "type": "CocoDataset",
+        "type": OrderedCocoDataset,
         "ann_file": str(annotation_file(folder, split).resolve()),
         "data_prefix": {"img": str((Path(folder) / COCO_SPLITS[split]).resolve()) + "/"},
         "metainfo": {"classes": tuple(read_manifest(folder)["classes"])},

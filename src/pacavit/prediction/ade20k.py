@@ -47,7 +47,7 @@ class Predictor:
     def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
         """Draw an RGB image with its pixels' classes into the folder, write the label map, and return the shares.
 
-        The map has ADE20K's form: classes count from 1.
+        The map has the values of the data set's label maps: ADE20K's classes count from 1.
         """
         labels = self._labels(image, found.number)
         counts = np.bincount(labels.ravel(), minlength=len(self._classes))
@@ -61,9 +61,9 @@ class Predictor:
             for i in occurring
         ]
         name = f"{found.name}.png"
-        largest = np.min_scalar_type(len(self._classes))
+        ids = np.array(self._classes.ids, np.min_scalar_type(max(self._classes.ids)))
         with atomic_file(target / LABELS / name) as temporary:
-            Image.fromarray((labels + 1).astype(largest)).save(temporary, format="PNG")
+            Image.fromarray(ids[labels]).save(temporary, format="PNG")
         self._draw(target / name, image, labels, occurring)
         return {"label_map": f"{LABELS}/{name}", "classes": classes}
 
@@ -80,7 +80,7 @@ class Predictor:
     def _draw(self, path: Path, image: Image.Image, labels: np.ndarray, occurring: list[int]) -> None:
         shown = fitted(image)
         overlay = coloured(_resized(labels, shown.size), self._colours)
-        names = self._classes.names
+        names = self._classes.labels
         columns = legend_columns(picture_width(shown), [names[i] for i in occurring])
         with picture(path, shown, math.ceil(len(occurring) / columns) + 1) as (canvas, axis):
             axis.imshow(blend(np.asarray(shown) / 255, overlay))
