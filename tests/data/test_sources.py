@@ -188,7 +188,7 @@ def test_any_coco_json_becomes_a_detection_data_set(from_source):
             {"images": [{"id": 1, "file_name": "lost.png"}]},
             r"mine/train/lost\.png: missing, and .*json names it",
         ),
-        ({"annotations": 3}, r"mine/train\.json: not COCO's JSON \(TypeError"),
+        ({"annotations": 3}, r"mine/train\.json: not COCO's JSON \(annotations is a number"),
     ],
 )
 def test_a_coco_json_that_does_not_fit_is_explained(from_source, changes, message):
