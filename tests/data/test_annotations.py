@@ -1,6 +1,7 @@
 """Annotations of one's own: each object is taken, mended, dropped with a count, or refused by image and id."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pacavit.data import sources
 from pacavit.data.annotations import run_lengths
 from pacavit.data.classes import Classes
 from pacavit.errors import PacavitError
+from pacavit.files import sha256
 
 WIDTH, HEIGHT = 64, 48
 #: A rectangle, its outline and its run lengths.
@@ -410,3 +412,96 @@ def test_run_lengths_are_masks_too(own):
         truth = COCO(str(own.prepared("train")))
         assert (truth.annToMask(truth.anns[1]) == MASK).all()
         assert (found["area"], found["bbox"]) == (MASK.sum(), BOX)
+
+
+class Archives:
+    """Archives in the official layout, whose annotations the tests change."""
+
+    def __init__(self, own):
+        own.pack(content())
+        self.prepare = own.prepare
+        self.path = own.provide.outputs["annotations"]
+
+    def write(self, written: bytes) -> None:
+        with zipfile.ZipFile(self.path) as archive:
+            val = archive.read("annotations/instances_val2017.json")
+        with zipfile.ZipFile(self.path, "w") as archive:
+            archive.writestr("annotations/instances_train2017.json", written)
+            archive.writestr("annotations/instances_val2017.json", val)
+
+    def packed(self, *items: dict, **changes) -> bytes:
+        """The bytes of annotations, the images of which have their names in the archive."""
+        value = content(*items, **changes)
+        for place, image in enumerate(value["images"], start=1):
+            image["file_name"] = f"{place:012d}.jpg"
+        return json.dumps(value).encode()
+
+
+@pytest.fixture
+def archives(own):
+    return Archives(own)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([item(0)], "annotation 0 of .*: id: .*greater than or equal to 1"),
+        ([item(2), item(2)], "annotation 2 of .* has the id of another annotation"),
+        ([item(LEFT_OUT)], "annotation in place 1 of .*: id: field required"),
+        ([item(area=LEFT_OUT)], "annotation 1 of .*: area: field required"),
+        ([item(area=None)], "annotation 1 of .*: area: .*valid number"),
+        ([item(iscrowd="0")], "annotation 1 of .*: iscrowd: .*0 or 1"),
+        ([item(iscrowd=None)], "annotation 1 of .*: iscrowd: .*0 or 1"),
+        ([item(bbox=[1, 2, 3])], "annotation 1 of .*: bbox: .*at least 4 items"),
+        ([item(bbox=[1, 2, 3, float("nan")])], "annotation 1 of .*: bbox.3: .*finite"),
+        ([item(segmentation=OUTLINE)], "annotation 1 of .*: segmentation.0: .*valid list"),
+        ([item(segmentation=[[]])], "annotation 1 of .* has a polygon of fewer than three points"),
+        ([item(segmentation=[])], "annotation 1 of .* has a polygon of fewer than three points"),
+        ([item(segmentation=[[1, 1, 9, 9]])], "annotation 1 of .* has a polygon of fewer than three points"),
+        (
+            [item(segmentation={"size": [WIDTH, HEIGHT], "counts": LENGTHS})],
+            "annotation 1 of .* has run lengths of height 64",
+        ),
+        ([item(image=5)], "annotation 1 of image 5 is of an image that is not among the images"),
+        ([item(category=7)], "annotation 1 of .* is of category 7"),
+        ([item(iscrowd=1)], "no object that can be learnt"),
+        ([item(area=0)], "no object that can be learnt"),
+        ([item(bbox=[0.1, 0.1, 0.5, 0.5])], "no object that can be learnt"),
+        ([item(bbox=[70, 50, 9, 9])], "no object that can be learnt"),
+    ],
+)
+def test_archives_of_ones_own_hold_what_the_training_needs(archives, items, message):
+    archives.write(archives.packed(*items))
+    with pytest.raises(PacavitError, match=rf"instances_train2017\.json: {message}") as caught:
+        MODULES["coco"].prepare(archives.prepare)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"categories": [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}]}, "category id 3 stands 2 times"),
+        ({"categories": [{"id": 3}]}, "category 3: name: field required"),
+        ({"categories": [{"id": 3, "name": "tri"}]}, "categories are not those of the training images"),
+        ({"images": [{"id": 9}, {"id": 4}]}, r"0{11}1\.jpg is \(64, 48\), not None"),
+    ],
+)
+def test_archives_of_ones_own_name_images_and_categories(archives, changes, message):
+    archives.write(archives.packed(**changes))
+    with pytest.raises(PacavitError, match=message):
+        MODULES["coco"].prepare(archives.prepare)
+
+
+def test_a_byte_order_mark_in_an_archive_is_no_fault(archives):
+    archives.write(b"\xef\xbb\xbf" + archives.packed())
+    MODULES["coco"].prepare(archives.prepare)
+    path = archives.prepare.outputs["data"] / "annotations/instances_train2017.json"
+    assert len(COCO(str(path)).anns) == 1
+    files = json.loads((archives.prepare.outputs["data"] / "manifest.json").read_text())["files"]
+    assert files["annotations/instances_train2017.json"] == sha256(path)
+
+
+def test_objects_that_the_training_leaves_out_are_counted(archives, capsys):
+    archives.write(archives.packed(item(1), item(2, bbox=[20, 10, 0, 16])))
+    MODULES["coco"].prepare(archives.prepare)
+    assert "1 objects have no size or lie outside, and are not trained on" in capsys.readouterr().out

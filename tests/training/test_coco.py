@@ -30,6 +30,19 @@ def test_images_without_objects_are_left_out_of_training_only(create_job):
     assert labels <= set(range(10))
 
 
+@pytest.mark.parametrize("changes", [{"iscrowd": 1}, {"area": 0}, {"bbox": [0.1, 0.1, 0.5, 0.5]}])
+def test_a_training_without_objects_does_not_start(create_job, changes):
+    job = create_job("coco")
+    path = annotation_file(job.inputs["data"], "train")
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation.update(changes)
+    path.write_text(json.dumps(content))
+    with pytest.raises(PacavitError, match=r"data/mini/coco: no object to train on.*mend the annotations"):
+        coco.finetune(job)
+    assert not job.outputs["weights"].exists()
+
+
 def test_samples_depend_on_seed_and_position_only(create_job):
     job = create_job("coco")
     stream = SampleStream(coco.describe(job).dataset, seed=0)

@@ -67,7 +67,8 @@ def _read_classes(path: Path, archive: Path) -> list[str]:
     if not path.is_file():
         raise PacavitError(f"{archive}: no {TOP}{CLASSES} in it; fetch or make it again")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        # Not `splitlines`, which takes rarer characters than line breaks for the end of a name.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise PacavitError(f"{archive}: {CLASSES} is not text in UTF-8 ({error}); make it again") from None
     names = [line.split("\t")[-1].strip() for line in lines[1:] if line.strip(" \r")]
