@@ -60,7 +60,7 @@ def prepare(job: Job) -> None:
         if options.complete:
             check_official("coco", list(classes.names), counts, job.scale)
         tasks.clear(folder)
-        write_manifest(folder, "coco", list(classes.names), counts, files, classes.ids)
+        write_manifest(folder, "coco", list(classes.names), counts, files, ids=classes.ids)
 
 
 def _read_annotations(path: Path, archive: Path, files: dict[str, str]) -> dict[str, Any]:

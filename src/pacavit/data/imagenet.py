@@ -95,7 +95,7 @@ def prepare(job: Job) -> None:
             _write_index(index, listing, [np.array(record.facts["offsets"], np.int64) for record in records])
             files[index.name] = sha256(index)
         tasks.clear(folder)
-        write_manifest(folder, "imagenet", classes, counts, files, synsets)
+        write_manifest(folder, "imagenet", classes, counts, files, ids=synsets)
 
 
 class ImageNetShards:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
@@ -17,7 +18,7 @@ def write_manifest(
     classes: list[str],
     counts: dict[str, int],
     files: Mapping[str, str],
-    ids: Sequence[int] | Sequence[str] | None = None,
+    **facts: Any,
 ) -> None:
     """Write the manifest of a folder that is otherwise complete.
 
@@ -27,17 +28,17 @@ def write_manifest(
         classes: their names, by index.
         counts: images by split.
         files: SHA-256 of what the folder holds, by path.
-        ids: of the classes, where they do not count from the task's first class.
+        facts: what else readers of this data set need, as JSON types.
     """
     write_json(
         folder / MANIFEST,
         {
             "dataset": dataset,
             "classes": classes,
-            **({} if ids is None else {"ids": list(ids)}),
             "counts": counts,
             "files": dict(files),
             "official": not differences(dataset, classes, counts),
+            **facts,
         },
     )
 
