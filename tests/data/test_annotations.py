@@ -90,6 +90,7 @@ def own(from_source):
         ({"area": -480}, "area computed from the mask"),
         ({"area": float("nan")}, "area computed from the mask"),
         ({"area": "480"}, "area computed from the mask"),
+        ({"area": 10**400}, "area computed from the mask"),
         ({"iscrowd": LEFT_OUT}, "iscrowd set to 0"),
         ({"iscrowd": None}, "iscrowd set to 0"),
         ({"iscrowd": "0"}, "number in text read"),

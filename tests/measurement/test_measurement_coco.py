@@ -76,6 +76,16 @@ def test_each_class_has_its_own_ap(loader):
     assert values["segm"]["AP"] == pytest.approx(0.5)
 
 
+def test_classes_of_one_name_have_an_ap_each(loader):
+    truth = json.loads(loader.dataset.truth.read_text())
+    for category in truth["categories"]:
+        category["name"] = "same"
+    loader.dataset.truth.write_text(json.dumps(truth))
+    per_class = summaries(loader, [result(1, 7, (4, 4, 20, 10))], per_class=True)["per_class"]
+    assert {number: values["name"] for number, values in per_class.items()} == {"3": "same", "7": "same"}
+    assert per_class["7"]["bbox_AP"] > per_class["3"]["bbox_AP"] == 0
+
+
 def test_nothing_found_is_zero(loader):
     assert summaries(loader, [])["bbox"]["AP"] == 0.0
 

@@ -5,7 +5,6 @@ refused by image and id.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +44,8 @@ def _whole(value: Any, info: Any) -> int:
             ) from None
         info.context["number in text read"] += 1
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value != int(value):
+    # The largest ids that numpy holds.
+    if not number or not abs(value) < 1 << 63 or value != int(value):
         raise PydanticCustomError("whole", "expected a whole number, not {value}", {"value": repr(value)})
     return int(value)
 
@@ -61,7 +61,7 @@ def _flag(value: Any, info: Any) -> Any:
 def _area(value: Any, info: Any) -> float | None:
     """Take a number of a pixel at least; any other is computed later."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if number and 1 <= value < math.inf else None
+    return float(value) if number and 1 <= value < 1 << 63 else None
 
 
 def _outlines(value: Any, info: Any) -> Any:
@@ -135,7 +135,7 @@ class Annotation(_Entry):
 class PackedAnnotation(_Entry):
     """An object as in the official files, in which nothing is missing."""
 
-    id: Annotated[int, Field(ge=1)]
+    id: Annotated[int, Field(ge=1, lt=1 << 63)]
     image_id: int
     category_id: int
     segmentation: _Segmentation
@@ -390,7 +390,9 @@ def _is_learnt(item: Mapping[str, Any], image: Image) -> bool:
 def _number(split: Split, taken: Sequence[tuple[Any, dict[str, Any]]]) -> None:
     """Keep the ids if they are distinct and above 0, which pycocotools takes for no object; else count anew."""
     given = [number for number, _ in taken]
-    kept = all(isinstance(number, int) and number > 0 for number in given) and len(set(given)) == len(given)
+    kept = all(type(number) is int and 0 < number < 1 << 63 for number in given) and len(set(given)) == len(
+        given
+    )
     if not kept:
         split.mended["annotation id renumbered"] = len(taken)
     for place, (number, item) in enumerate(taken, start=1):
@@ -433,13 +435,15 @@ def _object(
     if max(abs(a - b) for a, b in zip(clipped, box, strict=True)) > 1e-3:
         split.mended["box clipped to the image"] += 1
         box = clipped
-    if item.area is None:
+    area = item.area
+    if area is None or area > width * height:
         split.mended["area computed from the mask"] += 1
+        area = covered
     return {
         "image_id": item.image_id,
         "category_id": item.category_id,
         "bbox": list(box),
-        "area": covered if item.area is None else item.area,
+        "area": area,
         "iscrowd": item.iscrowd,
         "segmentation": segmentation,
     }
