@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from few_pictures import MODULES
-from test_sources import ade20k_folder
+from test_folders_ade20k import folders
 
 from pacavit.data import sources
 from pacavit.data.classes import Classes, check_names
@@ -52,7 +52,7 @@ def test_a_prepared_data_set_knows_the_ids_of_its_classes(prepared, dataset, ids
 
 
 def test_the_names_of_label_maps_are_taken_whole(from_source):
-    where = ade20k_folder() | {"classes": STRANGE}
+    where = folders(classes=STRANGE)
     provide, prepare = from_source("ade20k", kind="folder", **where)
     sources.provide(provide)
     MODULES["ade20k"].prepare(prepare)
@@ -75,7 +75,7 @@ def test_a_name_that_nobody_can_read_is_refused(name):
 
 
 def test_a_blank_name_of_a_label_is_refused(from_source):
-    where = ade20k_folder() | {"classes": ["sky", " "]}
+    where = folders(classes=["sky", " "])
     provide, prepare = from_source("ade20k", kind="folder", **where)
     with pytest.raises(PacavitError, match="the name of class 2 of 2 is"):
         sources.provide(provide)

@@ -1,36 +1,27 @@
-"""Annotations in COCO's JSON, read through a schema: each object is taken, mended and counted, dropped and counted, or
-refused by image and id.
-"""
+"""The schema of annotations in COCO's JSON: as users write them, and as they are trained on."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pycocotools import mask as rle
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
 from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
+from pacavit.files import printable
 from pacavit.runtime.progress import report
 
 #: Entries that one message names.
 _NAMED = 10
 #: Classes that a summary names.
 _CLASSES = 100
-#: Edges of a box and of its mask that are no farther apart agree, pixels.
-_SLACK = 2.0
 #: Images with a shorter side are not trained on by mmdetection, pixels.
 SMALLEST = 32
-
-#: Left, top, width and height, pixels.
-Box = tuple[float, float, float, float]
 
 
 def _whole(value: Any, info: Any) -> int:
@@ -154,21 +145,21 @@ def decode(content: bytes, source: str) -> dict[str, list]:
         value = json.loads(content)
     except UnicodeDecodeError as error:
         place = f"byte {error.start} is {content[error.start : error.start + 1]!r}"
-        raise PacavitError(f"{source}: not text in UTF-8 ({place}); save it as UTF-8") from None
+        raise PacavitError(f"{source} is not text in UTF-8 ({place}); save it as UTF-8") from None
     except (ValueError, RecursionError) as error:
         what = f"not JSON ({str(error) or type(error).__name__})" if content.strip() else "empty"
-        raise PacavitError(f"{source}: {what}; export the annotations again") from None
+        raise PacavitError(f"{source} is {what}; export the annotations again") from None
     if not isinstance(value, dict):
         raise PacavitError(
-            f"{source}: not COCO's JSON (a {_kind(value)}); expected images, annotations and categories"
+            f"{source} is not COCO's JSON (a {kind_of(value)}); expected images, annotations and categories"
         )
     for key in ("images", "annotations", "categories"):
         if not isinstance(value.get(key), list):
             found = (
-                f"{key} is a {_kind(value[key])}, not a list" if value.get(key) is not None else f"no {key}"
+                f"{key} is a {kind_of(value[key])}, not a list" if value.get(key) is not None else f"no {key}"
             )
             raise PacavitError(
-                f"{source}: not COCO's JSON ({found}); expected images, annotations and categories"
+                f"{source} is not COCO's JSON ({found}); expected images, annotations and categories"
             )
         if not value[key]:
             raise PacavitError(f"{source}: no {key} in it, so that there is nothing to learn; add some")
@@ -200,62 +191,7 @@ def run_lengths(text: str) -> list[int]:
     return lengths
 
 
-@dataclass
-class Split:
-    """The annotations of one split, and what was done to them.
-
-    Attributes:
-        source: the annotation file.
-        images: by id, in the order of the file.
-        classes: of the categories.
-        objects: that were taken, in COCO's form.
-        mended: numbers of what was mended, by what was done.
-        dropped: entries that were dropped, by reason.
-        refused: entries that cannot be taken, with the reason.
-    """
-
-    source: Path
-    images: dict[int, Image]
-    classes: Classes
-    raw: list[Any]
-    objects: list[dict[str, Any]] = field(default_factory=list)
-    mended: Counter = field(default_factory=Counter)
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
-    corners: list[str] = field(default_factory=list)
-    upright: int = 0
-
-    def content(self) -> dict[str, Any]:
-        """Return COCO's JSON in values, without images."""
-        categories = zip(self.classes.ids, self.classes.names, strict=True)
-        return {
-            "annotations": self.objects,
-            "categories": [{"id": number, "name": name} for number, name in categories],
-        }
-
-
-def read(path: Path) -> Split:
-    """Read an annotation file as far as it makes sense without the images.
-
-    Raises:
-        PacavitError: it cannot be read, or an image or a category has no id or name of its own.
-    """
-    try:
-        content = decode(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise PacavitError(f"{path}: missing; set the annotation file's name in data.yaml") from None
-    except OSError as error:
-        raise PacavitError(
-            f"{path}: cannot be read ({error.strerror}); mend the path or its rights"
-        ) from None
-    mended: Counter = Counter()
-    images, classes, refused = _index(content, mended)
-    _refuse(path, refused)
-    check_names(classes.names, str(path))
-    return Split(path, images, classes, content["annotations"], mended=mended)
-
-
-def _index(content: Mapping[str, list], mended: Counter) -> tuple[dict[int, Image], Classes, list[str]]:
+def index(content: Mapping[str, list], mended: Counter) -> tuple[dict[int, Image], Classes, list[str]]:
     """Return the images by id, the classes, and what is wrong with the entries of both."""
     refused: list[str] = []
     images = _entries(content["images"], Image, "image", mended, refused)
@@ -281,7 +217,7 @@ def _entries(raw: list[Any], model: type, kind: str, mended: Counter, refused: l
         except ValidationError as error:
             number = entry.get("id") if isinstance(entry, dict) else None
             refused.append(
-                f"{kind} {number if number is not None else f'in place {place}'}: {_reason(error)}"
+                f"{kind} {number if number is not None else f'in place {place}'}: {reason_of(error)}"
             )
     return found
 
@@ -292,38 +228,6 @@ def _repeated(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
     for key, value in pairs:
         found.setdefault(key, []).append(value)
     return [(key, values) for key, values in found.items() if len(values) > 1]
-
-
-def take(split: Split, sizes: Mapping[int, tuple[int, int]]) -> None:
-    """Take the objects of a split, given width and height of each image by its id.
-
-    Raises:
-        PacavitError: an object is refused, or none is left that can be learnt.
-    """
-    taken: list[tuple[Any, dict[str, Any]]] = []
-    for place, entry in enumerate(split.raw, start=1):
-        name = _name(split.images, entry, place)
-        try:
-            if found := _object(split, entry, name, sizes):
-                taken.append((entry.get("id"), found))
-        except ValidationError as error:
-            split.refused.append(f"{name}: {_reason(error)}")
-        except ValueError as error:
-            split.refused.append(f"{name} {error}")
-    if len(split.corners) > split.upright:
-        split.refused.append(
-            f"{split.corners[0]} has a box that fits its mask as left, top, right and bottom, and so have "
-            f"{len(split.corners)} in all; expected left, top, width and height"
-        )
-    _refuse(split.source, split.refused)
-    _number(split, taken)
-    if all(item["iscrowd"] for item in split.objects):
-        what = "only crowds" if split.objects else "no object"
-        reasons = "; ".join(f"{len(names)} {reason}" for reason, names in split.dropped.items())
-        raise PacavitError(
-            f"{split.source}: {what} left, so that there is nothing to learn{f' ({reasons})' if reasons else ''}; "
-            "expected boxes and masks in pixels of the images"
-        )
 
 
 def check(content: Mapping[str, list], sizes: Mapping[str, tuple[int, int]], source: str) -> Classes:
@@ -337,7 +241,7 @@ def check(content: Mapping[str, list], sizes: Mapping[str, tuple[int, int]], sou
     Raises:
         PacavitError: something is missing or of another kind, or the parts do not refer to each other.
     """
-    images, classes, refused = _index(content, Counter())
+    images, classes, refused = index(content, Counter())
     for image in images.values():
         size = (image.width, image.height)
         if image.file_name not in sizes:
@@ -351,16 +255,14 @@ def check(content: Mapping[str, list], sizes: Mapping[str, tuple[int, int]], sou
             if item.id in numbers:
                 raise ValueError("has the id of another annotation")
             numbers.add(item.id)
-            _check_references(item, images, classes)
+            check_references(item, images, classes)
             if isinstance(item.segmentation, RunLengths):
-                _check_lengths(item.segmentation, images[item.image_id].width, images[item.image_id].height)
+                check_lengths(item.segmentation, images[item.image_id].width, images[item.image_id].height)
             elif len(next(iter(item.segmentation), [])) < 6:
                 raise ValueError("has a polygon of fewer than three points")
-        except ValidationError as error:
-            refused.append(f"{_name(images, entry, place)}: {_reason(error)}")
-        except ValueError as error:
-            refused.append(f"{_name(images, entry, place)} {error}")
-    _refuse(
+        except ValueError as error:  # pydantic's among them
+            refused.append(refusal(images, entry, place, error))
+    refuse(
         source,
         refused,
         "fetch or make both archives again, or give the files as `kind: folder`, which mends more",
@@ -387,78 +289,16 @@ def _is_learnt(item: Mapping[str, Any], image: Image) -> bool:
     return item["area"] > 0 and min(width, height) >= 1 and min(across, down) > 0
 
 
-def _number(split: Split, taken: Sequence[tuple[Any, dict[str, Any]]]) -> None:
-    """Keep the ids if they are distinct and above 0, which pycocotools takes for no object; else count anew."""
-    given = [number for number, _ in taken]
-    kept = all(type(number) is int and 0 < number < 1 << 63 for number in given) and len(set(given)) == len(
-        given
-    )
-    if not kept:
-        split.mended["annotation id renumbered"] = len(taken)
-    for place, (number, item) in enumerate(taken, start=1):
-        split.objects.append({"id": number if kept else place, **item})
-
-
-def _object(
-    split: Split, entry: Any, name: str, sizes: Mapping[int, tuple[int, int]]
-) -> dict[str, Any] | None:
-    """Return an object in COCO's form, or None if it is dropped.
-
-    Raises:
-        ValidationError, ValueError: it cannot be taken.
-    """
-    if not isinstance(entry, dict):
-        raise ValueError(f"is a {_kind(entry)}, not an object of JSON")
-    masks = entry.get("segmentation")
-    if not masks or (isinstance(masks, list) and not any(part != [] for part in masks)):
-        raise ValueError("has no segmentation, which Mask R-CNN learns from: add masks")
-    if entry.get("bbox") == []:
-        entry = {**entry, "bbox": None}
-    item = Annotation.model_validate(entry, context=split.mended)
-    _check_references(item, split.images, split.classes)
-    if item.ignore:
-        return _drop(split, "marked to be ignored", name)
-    width, height = size = sizes[item.image_id]
-    segmentation, bounds = _mask(split, item.segmentation, size)
-    box = _box(split, item.bbox, bounds, name)
-    left, top = max(box[0], 0.0), max(box[1], 0.0)
-    right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
-    if right <= left or bottom <= top or not segmentation:
-        return _drop(split, "outside the image", name)
-    clipped = (left, top, right - left, bottom - top)
-    if min(clipped[2:]) < 1:
-        return _drop(split, "smaller than one pixel", name)
-    encoded = rle.frPyObjects(segmentation, height, width) if _is_encodable(segmentation) else segmentation
-    covered = float(rle.area(rle.merge(encoded) if isinstance(encoded, list) else encoded))
-    if not covered:
-        return _drop(split, "with a mask that covers no pixel", name)
-    if max(abs(a - b) for a, b in zip(clipped, box, strict=True)) > 1e-3:
-        split.mended["box clipped to the image"] += 1
-        box = clipped
-    area = item.area
-    if area is None or area > width * height:
-        split.mended["area computed from the mask"] += 1
-        area = covered
-    return {
-        "image_id": item.image_id,
-        "category_id": item.category_id,
-        "bbox": list(box),
-        "area": area,
-        "iscrowd": item.iscrowd,
-        "segmentation": segmentation,
-    }
-
-
-def _check_references(
+def check_references(
     item: Annotation | PackedAnnotation, images: Mapping[int, Image], classes: Classes
 ) -> None:
     if item.image_id not in images:
-        raise ValueError("is of an image that is not among the images")
+        raise ValueError("is of an unknown image")
     if item.category_id not in classes.ids:
-        raise ValueError(f"is of category {item.category_id}, which is not among the categories")
+        raise ValueError(f"is of an unknown category, {item.category_id}")
 
 
-def _check_lengths(mask: RunLengths, width: int, height: int) -> None:
+def check_lengths(mask: RunLengths, width: int, height: int) -> None:
     if mask.size != [height, width]:
         raise ValueError(
             f"has run lengths of height {mask.size[0]} and width {mask.size[1]}, and its image has height {height} "
@@ -474,130 +314,32 @@ def _check_lengths(mask: RunLengths, width: int, height: int) -> None:
         )
 
 
-def _is_encodable(segmentation: Any) -> bool:
-    return isinstance(segmentation, list) or isinstance(segmentation["counts"], list)
+def refusal(images: Mapping[int, Image], entry: Any, place: int, error: ValueError) -> str:
+    """Return what is wrong with an annotation, with its id and its image as far as it has them."""
+    reason = f": {reason_of(error)}" if isinstance(error, ValidationError) else f" {error}"
+    name, where = names_of(images, entry, place)
+    return f"{name}{reason}{where}"
 
 
-def _mask(split: Split, mask: Any, size: tuple[int, int]) -> tuple[Any, Box]:
-    """Return a mask within the image, empty if there is none, and the box around the whole of it.
-
-    Raises:
-        ValueError: it is none.
-    """
-    width, height = size
-    if isinstance(mask, RunLengths):
-        _check_lengths(mask, width, height)
-        given = mask.model_dump()
-        encoded = rle.frPyObjects(given, height, width) if isinstance(mask.counts, list) else given
-        return given, tuple(map(float, rle.toBbox(encoded)))
-    parts = [part for part in mask if len(part) >= 6]
-    if any(len(part) % 2 for part in mask):
-        raise ValueError("has a polygon with an odd number of coordinates; expected x and y of each point")
-    if not parts:
-        raise ValueError("has a polygon of fewer than three points; expected x and y of three or more")
-    if len(parts) < len(mask):
-        split.mended["part of a mask with fewer than three points left out"] += len(mask) - len(parts)
-    points = np.concatenate([np.reshape(part, (-1, 2)) for part in parts])
-    low, high = points.min(axis=0), points.max(axis=0)
-    if (low >= 0).all() and (high <= size).all():
-        kept = parts
-    else:
-        split.mended["polygon clipped to the image"] += 1
-        clipped = [_clip(np.reshape(part, (-1, 2)), size) for part in parts]
-        kept = [part.ravel().tolist() for part in clipped if len(part) >= 3]
-    return kept, (*map(float, low), *map(float, high - low))
-
-
-def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the part of a polygon (n, 2) within the image, by Sutherland and Hodgman's algorithm."""
-    for axis in (0, 1):
-        for sign, bound in ((1.0, 0.0), (-1.0, float(size[axis]))):
-            depth = sign * (points[:, axis] - bound)
-            following, beyond = np.roll(points, -1, axis=0), np.roll(depth, -1)
-            crossing = (depth >= 0) != (beyond >= 0)
-            share = np.divide(depth, depth - beyond, out=np.zeros_like(depth), where=crossing)
-            crossings = points + share[:, None] * (following - points)
-            pairs = np.stack([points, crossings], axis=1).reshape(-1, 2)
-            points = pairs[np.stack([depth >= 0, crossing], axis=1).ravel()]
-    return points
-
-
-def _box(split: Split, given: Sequence[float] | None, bounds: Box, name: str) -> Box:
-    """Return the box of an object whose mask has these bounds.
-
-    Raises:
-        ValueError: the two do not agree.
-    """
-    if given is None or (min(given[2:]) == 0 <= max(given[2:])):
-        split.mended["box computed from the mask"] += 1
-        return bounds
-    x, y, width, height = box = tuple(given)
-    if min(width, height) < 0:
-        raise ValueError(
-            f"has a box of width {width:g} and height {height:g}; expected left, top, width and height"
-        )
-    if max(abs(value) for value in (*box, *bounds)) <= 1:
-        raise ValueError("has coordinates from 0 to 1; expected pixels, not shares of the image's size")
-    corners = (x, y, width - x, height - y)
-    fit, other = _overlap(box, bounds), _overlap(corners, bounds)
-    if max(x, y) >= 1:
-        if other >= 0.9 and other > fit + 0.05:
-            split.corners.append(name)
-        else:
-            split.upright += 1
-    if fit >= 0.5 or max(abs(a - b) for a, b in zip(_edges(box), _edges(bounds), strict=True)) <= _SLACK:
-        return box
-    if max(map(abs, box)) <= 1:
-        hint = "the box has shares of the image's size, not pixels"
-    elif other >= 0.8:
-        hint = "the box has left, top, right and bottom, not left, top, width and height"
-    else:
-        hint = f"the box is {_text(box)}, and around the mask it would be {_text(bounds)}"
-    raise ValueError(f"has a box and a mask that do not agree: {hint}")
-
-
-def _edges(box: Box) -> Box:
-    return box[0], box[1], box[0] + box[2], box[1] + box[3]
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union."""
-    a, b = _edges(one), _edges(other)
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if min(width, height, *one[2:], *other[2:]) <= 0:
-        return 0.0
-    common = width * height
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
-
-
-def _text(box: Box) -> str:
-    return "[" + ", ".join(f"{value:g}" for value in box) + "]"
-
-
-def _drop(split: Split, reason: str, name: str) -> None:
-    split.dropped.setdefault(reason, []).append(name)
-
-
-def _name(images: Mapping[int, Image], entry: Any, place: int) -> str:
-    """Return how a message calls an annotation: by id and image, as far as it has them."""
+def names_of(images: Mapping[int, Image], entry: Any, place: int) -> tuple[str, str]:
+    """Return how a message calls an annotation, and its image."""
     known = entry if isinstance(entry, dict) else {}
-    number = known.get("id")
+    number, image = known.get("id"), known.get("image_id")
     name = f"annotation {number}" if number is not None else f"annotation in place {place}"
-    image = known.get("image_id")
     if image is None:
-        return name
+        return name, ""
     found = images.get(image) if isinstance(image, int) else None
-    return f"{name} of image {image}{f' ({found.file_name})' if found else ''}"
+    return name, f" (image {image}{f', {printable(found.file_name)}' if found else ''})"
 
 
-def _reason(error: ValidationError) -> str:
+def reason_of(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("polygons", "rle"))
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{where}: {message}" if where else message
 
 
-def _refuse(source: Path | str, refused: Sequence[str], remedy: str = "mend or remove it") -> None:
+def refuse(source: Path | str, refused: Sequence[str], remedy: str = "mend or remove it") -> None:
     if refused:
         raise PacavitError(f"{source}: {listed(refused)}; {remedy}")
 
@@ -608,18 +350,12 @@ def listed(items: Sequence[str]) -> str:
     return "; ".join(items[:_NAMED]) + more
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return {dict: "mapping", list: "list", str: "text", type(None): "null"}.get(type(value), "number")
 
 
-def summarize(
-    title: str,
-    classes: Classes,
-    objects: Sequence[Mapping[str, Any]],
-    images: int,
-    split: Split | None = None,
-) -> None:
-    """Report images, objects of each class, and what was mended and dropped."""
+def summarize(title: str, classes: Classes, objects: Sequence[Mapping[str, Any]], images: int) -> None:
+    """Report how many images and objects there are, and how many of each class."""
     found = Counter(item["category_id"] for item in objects)
     empty = images - len({item["image_id"] for item in objects})
     crowds = sum(item["iscrowd"] for item in objects)
@@ -629,8 +365,3 @@ def summarize(
         f"{title}: {images:,} images, {empty:,} of them without objects; {len(objects):,} objects, {crowds:,} of them "
         f"crowds; {', '.join(named[:_CLASSES])}{more}"
     )
-    if split is not None:
-        for what, count in sorted(split.mended.items()):
-            report(f"{title}: mended: {what}, {count:,} times")
-        for reason, names in sorted(split.dropped.items()):
-            report(f"{title}: dropped: {len(names):,} objects {reason}: {listed(names)}")

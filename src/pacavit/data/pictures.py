@@ -37,12 +37,17 @@ class PictureError(PacavitError):
     """An image file that cannot be read, or whose values have no certain meaning.
 
     Attributes:
-        reason: what is wrong with it, without its name.
+        path: of the file.
+        reason: what is wrong with it.
     """
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}; replace it or leave it out")
+        self.path = path
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[Path | str, str]]:
+        return type(self), (self.path, self.reason)
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,23 @@ def pack(content: bytes, path: Path | str) -> Packed:
     Raises:
         PictureError: as of :func:`decode`.
     """
-    image = load(content, path)
-    if not (changes := differences(image)):
-        return Packed(content, image.size)
-    image = decode(content, path)
+    size, changes = examine(content, path)
+    if not changes:
+        return Packed(content, size)
     file = io.BytesIO()
-    image.save(file, "PNG")
-    return Packed(file.getvalue(), image.size, changes)
+    decode(content, path).save(file, "PNG")
+    return Packed(file.getvalue(), size, changes)
+
+
+def examine(content: bytes, path: Path | str) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return width and height of an image as people see it, and what :func:`pack` changes, without doing so.
+
+    Raises:
+        PictureError: as of :func:`decode`.
+    """
+    image = load(content, path)
+    changes = differences(image)
+    return (decode(content, path).size if changes else image.size), changes
 
 
 def differences(image: Image.Image) -> tuple[str, ...]:
@@ -130,7 +145,7 @@ def load(content: bytes, path: Path | str) -> Image.Image:
             image.load()
             return image
     except UnidentifiedImageError:
-        reason = "no image that Pillow knows" if content else "empty"
+        reason = "no image that Pillow knows" if content else "no image, but empty"
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
         reason = str(error) or type(error).__name__
     raise PictureError(path, f"not readable as an image ({reason})")

@@ -47,7 +47,7 @@ class Predictor:
     def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
         """Draw an RGB image with its pixels' classes into the folder, write the label map, and return the shares.
 
-        The map has the values of the data set's label maps: ADE20K's classes count from 1.
+        The map has the data set's form: classes count from 1, or from 0 with a background.
         """
         labels = self._labels(image, found.number)
         counts = np.bincount(labels.ravel(), minlength=len(self._classes))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pacavit import params
 from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
+from pacavit.data.ade20k import outputs
 from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
@@ -96,6 +97,9 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
             raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
         names = [line for line in lines if line]
         check_names(names, str(file))
+        if task == "ade20k":
+            names, first = outputs(names)
+            return Classes(names, range(first, first + len(names)))
         return Classes.numbered(task, names)
     folder = _prepared(task, scale)
     if not (folder / MANIFEST).is_file():

@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
-from pacavit.data import annotations, pictures
-from pacavit.data.annotations import SMALLEST, Split, listed
-from pacavit.data.archives import add_to_zip, new_zip
+from pacavit.data.annotations import SMALLEST
+from pacavit.data.archives import SOURCES, add_to_zip, new_zip, sources_text
 from pacavit.data.coco import SPLITS
+from pacavit.data.folders.files import Picture, Skipped, listed, look, refuse, report_changes
+from pacavit.data.folders.objects import Split, read, take
 from pacavit.errors import PacavitError
+from pacavit.files import printable
 from pacavit.params.data import AnnotatedFolder, CocoFolder
 from pacavit.runtime.progress import report
 
-#: Width and height of images by their ids, pixels.
-Sizes = dict[int, tuple[int, int]]
+#: Images by their ids in the annotations.
+Pictures = dict[int, Picture]
 
 
 def pack(outputs: Mapping[str, Path], source: CocoFolder) -> None:
-    """Write the archives; images are numbered in the order of the annotation file.
+    """Write the archives; images are numbered in the order of the annotation files.
 
     Raises:
         PacavitError: a file is missing, an annotation or an image cannot be taken, or the splits' categories differ.
     """
-    splits = {split: annotations.read(Path(getattr(source, split).annotations)) for split in SPLITS}
+    splits = {split: read(Path(getattr(source, split).annotations)) for split in SPLITS}
     _compare_categories(splits["train"], splits["val"])
-    sizes = {split: _read_sizes(getattr(source, split), splits[split]) for split in SPLITS}
-    for split, read in splits.items():
-        annotations.take(read, sizes[split])
-        annotations.summarize(f"coco {split}", read.classes, read.objects, len(read.images), read)
-    _report_small(splits["train"], sizes["train"])
-    images = {
-        split: _write_images(outputs[split], getattr(source, split), splits[split], sizes[split], name)
-        for split, name in SPLITS.items()
-    }
+    pictures = {split: _pictures(getattr(source, split), splits[split]) for split in SPLITS}
+    for name, split in splits.items():
+        take(split, {number: picture.size for number, picture in pictures[name].items()})
+        split.report(f"coco {name}")
+    _report_small(splits["train"], pictures["train"])
+    files: dict[str, Path] = {}
+    contents = {}
+    for name, split in splits.items():
+        images = _write_images(outputs[name], pictures[name], SPLITS[name], files)
+        contents[name] = {"images": images, **split.content()}
     with new_zip(outputs["annotations"]) as archive:
-        for split, read in splits.items():
-            content = {"images": images[split], **read.content()}
-            name = f"annotations/instances_{SPLITS[split]}.json"
-            add_to_zip(archive, name, json.dumps(content, sort_keys=True).encode())
+        for name, content in contents.items():
+            text = json.dumps(content, sort_keys=True).encode()
+            add_to_zip(archive, f"annotations/instances_{SPLITS[name]}.json", text)
+        add_to_zip(archive, SOURCES, sources_text(files))
 
 
 def _compare_categories(train: Split, val: Split) -> None:
@@ -52,7 +53,7 @@ def _compare_categories(train: Split, val: Split) -> None:
     Raises:
         PacavitError: they do.
     """
-    both = [dict(zip(read.classes.ids, read.classes.names, strict=True)) for read in (train, val)]
+    both = [dict(zip(split.classes.ids, split.classes.names, strict=True)) for split in (train, val)]
     for number in sorted(both[0].keys() | both[1].keys()):
         names = [repr(found[number]) if number in found else "missing" for found in both]
         if names[0] != names[1]:
@@ -62,90 +63,91 @@ def _compare_categories(train: Split, val: Split) -> None:
             )
 
 
-def _read_sizes(source: AnnotatedFolder, split: Split) -> Sizes:
-    """Return width and height of each image as people see it, from the head of its file.
+def _pictures(source: AnnotatedFolder, split: Split) -> Pictures:
+    """Return the images, all of which were read.
 
     Raises:
-        PacavitError: a file is missing or no image, or its annotations are for another size.
+        PacavitError: one is missing or none, or its annotations are for another size.
     """
-    sizes: Sizes = {}
-    refused = []
-    for number, image in split.images.items():
-        path = Path(source.images) / image.file_name
-        try:
-            sizes[number] = width, height = _read_size(path)
-        except FileNotFoundError:
-            refused.append(
-                f"{path}: missing, and {source.annotations} names it; add it, or leave it out there"
+    paths = {number: Path(source.images) / image.file_name for number, image in split.images.items()}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        raise PacavitError(
+            f"{listed(missing)}: missing, and {source.annotations} names {'it' if len(missing) == 1 else 'them'}; add "
+            "what is missing, or leave it out there"
+        )
+    skipped = Skipped()
+    found = {picture.path: picture for picture in look(list(paths.values()), skipped, source.images)}
+    refuse(
+        [
+            PacavitError(
+                f"{printable(path)}: no image, and {source.annotations} names it; leave it out there"
             )
-            continue
-        except pictures.PictureError as error:
-            refused.append(str(error))
-            continue
-        given = image.width or width, image.height or height
-        if None in (image.width, image.height):
-            split.mended["width and height of an image read from its file"] += 1
-        if given != (width, height):
-            turned = given == (height, width)
-            why = "its annotations are for the image as stored; save it upright" if turned else "mend them"
-            stated = f"{given[0]} × {given[1]} as image {number} of {source.annotations}"
-            refused.append(f"{path}: {width} × {height}, but {stated}: {why}")
-    if refused:
-        raise PacavitError(listed(refused))
-    return sizes
+            for path in paths.values()
+            if path not in found
+        ],
+        f"{source.annotations}: names files that are no images",
+    )
+    pictures = {number: found[path] for number, path in paths.items()}
+    refuse(
+        [error for number, picture in pictures.items() if (error := _other_size(picture, split, number))],
+        f"{source.annotations}: sizes are not those of the images",
+    )
+    report_changes(pictures.values(), source.images)
+    return pictures
 
 
-def _read_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an upright image, without decoding it."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if pictures.orientation(image) > 4 else (width, height)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        reason = getattr(error, "strerror", None) or "no image that Pillow knows"
-        raise pictures.PictureError(path, f"not readable as an image ({reason})") from None
+def _other_size(picture: Picture, split: Split, number: int) -> PacavitError | None:
+    """Return what is wrong with the size that the annotations give an image; one that they leave out is counted."""
+    image, (width, height) = split.images[number], picture.size
+    if None in (image.width, image.height):
+        split.mended["width and height of an image read from its file"] += 1
+    given = image.width or width, image.height or height
+    if given == (width, height):
+        return None
+    turned = given == (height, width)
+    why = "its annotations are for the image as stored; save it upright" if turned else "mend them"
+    stated = f"{given[0]} × {given[1]} as image {number} of {split.source}"
+    return PacavitError(f"{printable(picture.path)}: {width} × {height}, but {stated}: {why}")
 
 
-def _report_small(split: Split, sizes: Sizes) -> None:
+def _report_small(split: Split, pictures: Pictures) -> None:
     """Report the images that the training leaves out because of their size.
 
     Raises:
         PacavitError: no other has an object.
     """
-    small = {number for number, size in sizes.items() if min(size) < SMALLEST}
+    small = {number: picture.path for number, picture in pictures.items() if min(picture.size) < SMALLEST}
     if not small:
         return
-    names = listed([split.images[number].file_name for number in sorted(small)])
     if all(item["image_id"] in small for item in split.objects if not item["iscrowd"]):
         raise PacavitError(
             f"{split.source}: all images with objects have a side under {SMALLEST} pixels, and are not trained on "
-            f"({names}); enlarge them"
+            f"({listed(list(small.values()))}); enlarge them"
         )
     report(
-        f"coco train: {len(small):,} images have a side under {SMALLEST} pixels, and are not trained on: {names}"
+        f"coco train: {len(small):,} images have a side under {SMALLEST} pixels, and are not trained on: "
+        f"{listed(list(small.values()))}"
     )
 
 
 def _write_images(
-    target: Path, source: AnnotatedFolder, split: Split, sizes: Sizes, folder: str
+    target: Path, pictures: Pictures, folder: str, files: dict[str, Path]
 ) -> list[dict[str, object]]:
-    """Write the images of a split, and return them as COCO lists them."""
-    written = []
-    changes: Counter = Counter()
+    """Write the images of a split, and return them as COCO lists them.
+
+    Args:
+        target: the archive.
+        pictures: by id.
+        folder: in the archive.
+        files: the user's file by packed name; the names go on from what is there, as a name stands for one image.
+    """
+    written: list[dict[str, object]] = []
     with new_zip(target) as archive:
-        bar = tqdm(split.images.values(), desc=f"pack {folder}", unit="image", disable=None)
-        for number, image in enumerate(bar, start=1):
-            path = Path(source.images) / image.file_name
-            packed = pictures.pack(path.read_bytes(), path)
-            if packed.size != sizes[image.id]:
-                raise PacavitError(f"{path}: changed while it was read; run the command again")
-            changes.update(packed.changes)
-            name = f"{number:012d}.jpg"
-            add_to_zip(archive, f"{folder}/{name}", packed.content)
-            width, height = packed.size
-            written.append({"id": image.id, "file_name": name, "width": width, "height": height})
-    for what, count in sorted(changes.items()):
-        report(f"{folder}: {count:,} images written anew: {what}")
+        for number, picture in tqdm(pictures.items(), desc=f"pack {folder}", unit="image", disable=None):
+            name = f"{len(files) + 1:012d}.jpg"
+            add_to_zip(archive, f"{folder}/{name}", picture.packed())
+            width, height = picture.size
+            written.append({"id": number, "file_name": name, "width": width, "height": height})
+            files[name] = picture.path
     return written
