@@ -90,7 +90,7 @@ with getattr(files, sys.argv[1])(Path(sys.argv[2])) as temporary:
 """
 
 
-@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory"])
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_directory", "scratch_directory"])
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("name", ["train [1].tar", "train"])
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind, signal, name):
@@ -99,7 +99,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind, signa
     assert len(list(tmp_path.iterdir())) == 1
     with getattr(files, kind)(target):
         pass
-    assert list(tmp_path.iterdir()) == [target]
+    assert list(tmp_path.iterdir()) == ([] if kind == "scratch_directory" else [target])
 
 
 def test_what_another_process_is_writing_is_left_alone(tmp_path):

@@ -59,16 +59,27 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         PacavitError: the parent folder cannot be written, the disk is full, a file that is read meanwhile cannot be, or
             ``path`` holds what is not to be replaced, as of :func:`require_replaceable`.
     """
-    path = Path(path)
     require_replaceable(path)
+    with scratch_directory(path) as temporary:
+        temporary.chmod(0o777 & ~_UMASK)
+        yield temporary
+        _replace(Path(path), temporary)
+
+
+@contextmanager
+def scratch_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that is removed at the end. What a killed process left is removed too.
+
+    Raises:
+        PacavitError: the parent folder cannot be written, the disk is full, or a file that is read meanwhile cannot be.
+    """
+    path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         with _held(tempfile.mkdtemp, _TEMPORARY, path) as temporary:
-            temporary.chmod(0o777 & ~_UMASK)
             yield temporary
-            _replace(path, temporary)
     except OSError as error:
         raise _explained(error, path) from error
     finally:
@@ -104,7 +115,7 @@ def resumable_directory(path: Path, key: str) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of :func:`atomic_file` and :func:`atomic_directory` for ``path``.
+    """Remove what killed processes left beside ``path`` of :func:`atomic_file` and :func:`scratch_directory`.
 
     The system releases a process's locks when it ends, in whatever way.
     """

@@ -10,11 +10,13 @@ from few_pictures import MODULES, picture
 from PIL import Image
 from pydantic import ValidationError
 
+from pacavit import params
 from pacavit.data import sources
 from pacavit.data.archives import user_files
 from pacavit.data.manifest import read_manifest
 from pacavit.errors import PacavitError
 from pacavit.job import Job
+from pacavit.openmmlab import datasets
 
 SPLITS = ("train", "val")
 
@@ -281,6 +283,23 @@ def test_images_of_every_kind_are_packed_in_one_way(prepare):
     for path in sorted((job.outputs["data"] / "images").rglob("*.jpg")):
         assert Image.open(path).format in ("PNG", "WEBP")
     assert read_manifest(job.outputs["data"])["counts"] == {"train": 6, "val": 6}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_the_smallest_and_the_narrowest_images_go_through_the_pipelines(prepare, scale):
+    where = folders("0.png", "1.png", "2.png")
+    for split in SPLITS:
+        for i, size in enumerate([(2, 2), (1000, 10), (2, 200)]):
+            Image.new("RGB", size).save(f"mine/{split}/images/{i}.png")
+            Image.new("L", size, 1).save(f"mine/{split}/labels/{i}.png")
+    data = prepare(where).outputs["data"]
+    recipe = params.load(scale).ade20k.recipe
+    for split, pipeline in zip(
+        SPLITS, (datasets.segmentation_training(recipe), datasets.segmentation_testing(recipe)), strict=True
+    ):
+        read = datasets.segmentation(data, split, pipeline)
+        assert all(min(read[i]["inputs"].shape) >= 1 for i in range(3))
 
 
 def test_shared_images_are_counted(prepare, capsys):

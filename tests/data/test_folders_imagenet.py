@@ -168,6 +168,22 @@ def test_what_is_called_an_image_and_is_none_is_refused(provide, name):
         provide()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (3000, 10)])
+def test_an_image_that_is_too_narrow_to_be_resized_is_refused(provide, size):
+    classes("cat", "dog")
+    Image.new("RGB", size).save("mine/val/dog/strip.png")
+    with pytest.raises(
+        PacavitError, match=rf"^mine/val/dog/strip\.png: has {size[0]} × {size[1]} pixels, too narrow"
+    ):
+        provide()
+
+
+def test_small_images_are_images(images):
+    classes("cat", "dog")
+    Image.new("RGB", (5, 3)).save("mine/train/dog/small.png")
+    assert len(images()) == 5
+
+
 def test_all_broken_images_are_named(provide):
     classes("cat", "dog")
     for i in range(30):

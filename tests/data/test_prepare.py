@@ -96,7 +96,7 @@ def test_all_broken_images_are_named(prepared, make_job):
     images = imagenet.ImageNetShards(folder, "train")
     names = [images.name(i) for i in range(30)]
     spoil_train(job.inputs["train"], {Path(name).name for name in names})
-    message = r"prepare imagenet train: 30 broken images; .*, and 10 more, all in"
+    message = r"prepare imagenet train: 30 broken images in the archive; .*, and 10 more, all in"
     with pytest.raises(PacavitError, match=message) as caught:
         imagenet.prepare(job)
     assert names[0] in str(caught.value)

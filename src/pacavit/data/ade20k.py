@@ -90,7 +90,7 @@ def _unpack_split(job: Job, folder: Path, split: str, names: list[str]) -> list[
             official=job.params.data.ade20k.prepare.complete,
         )
     ]
-    return tasks.run(folder, parts, f"prepare ade20k {split}", job.work)
+    return tasks.run(folder, parts, f"prepare ade20k {split}", job.work, archive_tools.remedy(job))
 
 
 def _read_classes(path: Path, archive: Path) -> list[str]:

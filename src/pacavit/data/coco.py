@@ -41,7 +41,7 @@ def prepare(job: Job) -> None:
             with archive_tools.reading(job.inputs[split], remedy):
                 names = list_zip(job.inputs[split], options.max_gigabytes, keep=f"{name}/")
                 parts = image_parts(job.inputs[split], names, split, official=options.complete)
-                records = tasks.run(folder, parts, f"prepare coco {split}", job.work)
+                records = tasks.run(folder, parts, f"prepare coco {split}", job.work, remedy)
             sizes = {Path(p).name: tuple(f["size"]) for r in records for p, f in r.facts.items()}
             for record in records:
                 files |= record.files

@@ -89,7 +89,7 @@ def prepare(job: Job) -> None:
             if options.form == "folder":
                 listing = _in_class_folders(listing, synsets)
             parts = _parts(split, listing, options.shard_megabytes * _MEGABYTE, options.form)
-            records = tasks.run(folder, parts, f"prepare imagenet {split}", job.work)
+            records = tasks.run(folder, parts, f"prepare imagenet {split}", job.work, remedy)
             for record in records:
                 files |= record.files
             index = folder / f"{split}.npz"

@@ -62,7 +62,9 @@ class Part(Protocol):
     def __call__(self, folder: Path) -> Record: ...
 
 
-def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Record]:
+def run(
+    folder: Path, parts: Sequence[Part], label: str, work: Path, remedy: str = "fetch it again"
+) -> list[Record]:
     """Do all parts that are not done yet, and return the record of each, in their order.
 
     Args:
@@ -70,6 +72,7 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
         parts: the work; the same list gives the same files, whatever the number of processes.
         label: of the progress bar.
         work: the job's work folder, for the full list of broken images.
+        remedy: what to do about an archive with broken images.
 
     Raises:
         PacavitError: images are broken.
@@ -91,7 +94,7 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
             records[part.name] = record
             bar.update(part.images)
     seconds = time.monotonic() - start
-    _refuse_broken([name for record in records.values() for name in record.broken], label, work)
+    _refuse_broken([name for record in records.values() for name in record.broken], label, work, remedy)
     counted = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     report(f"{label}: {counted} in {seconds:.1f} s, {(total - ready) / max(seconds, 1e-9):.0f} files/s")
     return list(records.values())
@@ -176,7 +179,7 @@ def _done(folder: Path, name: str) -> Record | None:
     return record
 
 
-def _refuse_broken(names: list[str], label: str, work: Path) -> None:
+def _refuse_broken(names: list[str], label: str, work: Path, remedy: str) -> None:
     if not names:
         return
     work.mkdir(parents=True, exist_ok=True)
@@ -184,5 +187,5 @@ def _refuse_broken(names: list[str], label: str, work: Path) -> None:
     listing.write_text("\n".join(names) + "\n")
     more = f", and {len(names) - _NAMED} more, all in {listing}" if len(names) > _NAMED else ""
     raise PacavitError(
-        f"{label}: {len(names)} broken images; fetch or make their archive again: {', '.join(names[:_NAMED])}{more}"
+        f"{label}: {len(names)} broken images in the archive; {remedy}: {', '.join(names[:_NAMED])}{more}"
     )

@@ -23,6 +23,8 @@ from pacavit.runtime.progress import report
 _OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "__pycache__", "lost+found"})
 #: Endings of images that Pillow cannot open.
 _OTHER_IMAGES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg"})
+#: Pixels of the shorter side, and proportion of the sides, within which an image can be resized at every scale.
+_SMALLEST_SIDE, _LARGEST_RATIO = 2, 100
 #: Files that a message names.
 _NAMED = 20
 
@@ -175,7 +177,14 @@ def report_changes(found: Iterable[Picture], label: str) -> None:
 def _look(path: Path) -> Picture | PacavitError | None:
     """Return an image, why it cannot be read, or None for a file that is none."""
     try:
-        return Picture(path, *pictures.examine(read_source(path), printable(path)))
+        size, changes = pictures.examine(read_source(path), printable(path))
+        if min(size) < _SMALLEST_SIDE or max(size) > _LARGEST_RATIO * min(size):
+            raise PictureError(
+                printable(path),
+                f"has {size[0]} × {size[1]} pixels, too narrow to be resized: a side needs {_SMALLEST_SIDE} pixels, "
+                f"and may be {_LARGEST_RATIO} times the other",
+            )
+        return Picture(path, size, changes)
     except PictureError as error:
         return error if path.suffix.lower() in _image_suffixes() else None
     except PacavitError as error:
