@@ -260,10 +260,10 @@ def test_boxes_as_corners_are_told_from_sloppy_ones(own):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"iscrowd": 1}, "only crowds left"),
+        ({"iscrowd": 1}, r"only crowds \(iscrowd: 1\) are left"),
         (
             {"bbox": [70, 50, 30, 16], "segmentation": [[70, 50, 100, 50, 100, 66, 70, 66]]},
-            r"no object left, .*\(1 outside the image\)",
+            r"no object is left, .*\(1 outside the image\)",
         ),
     ],
 )

@@ -120,10 +120,10 @@ def take(split: Split, sizes: Mapping[int, tuple[int, int]]) -> None:
     refuse(split.source, refused)
     _number(split, taken)
     if all(item["iscrowd"] for item in split.objects):
-        what = "only crowds" if split.objects else "no object"
+        what = "only crowds (iscrowd: 1) are" if split.objects else "no object is"
         reasons = "; ".join(f"{len(names)} {reason}" for reason, names in split.dropped.items())
         raise PacavitError(
-            f"{split.source}: {what} left, so that there is nothing to learn{f' ({reasons})' if reasons else ''}; "
+            f"{split.source}: {what} left, and there is nothing to learn{f' ({reasons})' if reasons else ''}; "
             "expected boxes and masks in pixels of the images"
         )
 
