@@ -118,6 +118,14 @@ def test_ids_that_are_none_of_their_own_are_renumbered(own, capsys, ids):
     assert "mended: annotation id renumbered, 2 times" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "changes", [{"ignore": 0}, {"ignore": False}, {"ignore": None}, {"iscrowd": False}, {"score": 1}]
+)
+def test_what_says_nothing_changes_nothing(own, capsys, changes):
+    assert own.pack(content(item(**changes))) == [item()]
+    assert "mended" not in capsys.readouterr().out
+
+
 def test_distinct_ids_stay(own):
     assert [one["id"] for one in own.pack(content(item(70), item(8)))] == [70, 8]
 
@@ -159,7 +167,7 @@ def test_a_corner_far_outside_bends_no_edge(own):
         ),
         (
             {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, "bbox": None},
-            "outside the image",
+            "with a mask that covers no pixel",
         ),
         ({"ignore": 1}, "marked to be ignored"),
     ],

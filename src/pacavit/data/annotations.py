@@ -41,12 +41,16 @@ def _whole(value: Any, info: Any) -> int:
     return int(value)
 
 
-def _flag(value: Any, info: Any) -> Any:
-    """Take 0, 1, booleans and text for them; nothing is 0."""
+def _flag(value: Any, info: Any) -> int:
+    """Take 0, 1, booleans and text for them; null is 0."""
+    return _whole(int(bool(value)) if value is None or isinstance(value, bool) else value, info)
+
+
+def _crowd(value: Any, info: Any) -> int:
+    """Take a flag, and count those that are missing."""
     if value is None:
         info.context["iscrowd set to 0"] += 1
-        return 0
-    return _whole(int(value) if isinstance(value, bool) else value, info)
+    return _flag(value, info)
 
 
 def _area(value: Any, info: Any) -> float | None:
@@ -119,8 +123,8 @@ class Annotation(_Entry):
     segmentation: Annotated[_Segmentation, BeforeValidator(_outlines)]
     bbox: _Box | None = None
     area: Annotated[float | None, BeforeValidator(_area)] = None
-    iscrowd: Annotated[Literal[0, 1], BeforeValidator(_flag), Field(validate_default=True)] = None
-    ignore: Annotated[Literal[0, 1], BeforeValidator(_whole)] = 0
+    iscrowd: Annotated[Literal[0, 1], BeforeValidator(_crowd), Field(validate_default=True)] = None
+    ignore: Annotated[Literal[0, 1], BeforeValidator(_flag)] = 0
 
 
 class PackedAnnotation(_Entry):

@@ -100,7 +100,7 @@ def _pictures(source: AnnotatedFolder, split: Split) -> Pictures:
 def _other_size(picture: Picture, split: Split, number: int) -> PacavitError | None:
     """Return what is wrong with the size that the annotations give an image; one that they leave out is counted."""
     image, (width, height) = split.images[number], picture.size
-    if None in (image.width, image.height):
+    if not (image.width and image.height):
         split.mended["width and height of an image read from its file"] += 1
     given = image.width or width, image.height or height
     if given == (width, height):

@@ -161,6 +161,8 @@ def _object(
         return _drop(split, "marked to be ignored", name)
     width, height = size = sizes[item.image_id]
     segmentation, bounds = _mask(split, item.segmentation, size)
+    if isinstance(segmentation, dict) and not bounds[2]:
+        return _drop(split, "with a mask that covers no pixel", name)
     box = _box(split, item.bbox, bounds, name)
     left, top = max(box[0], 0.0), max(box[1], 0.0)
     right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
