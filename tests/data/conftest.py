@@ -25,6 +25,17 @@ def make_job(project):
 
 
 @pytest.fixture
+def from_source(project):
+    """A function that returns the jobs that provide and prepare a data set from a source."""
+
+    def create(dataset: str, **source) -> tuple[Job, Job]:
+        given = with_archives(params.load("mini"), dataset, source)
+        return describe(f"archives_{dataset}", given), describe(f"prepare_{dataset}", given)
+
+    return create
+
+
+@pytest.fixture
 def prepared(make_job):
     """A function that makes and prepares a data set and returns its folder."""
 
@@ -35,14 +46,3 @@ def prepared(make_job):
         return job.outputs["data"]
 
     return prepare
-
-
-@pytest.fixture
-def from_source(project):
-    """A function that returns the jobs that provide and prepare a data set from a source."""
-
-    def create(dataset: str, **source) -> tuple[Job, Job]:
-        given = with_archives(params.load("mini"), dataset, source)
-        return describe(f"archives_{dataset}", given), describe(f"prepare_{dataset}", given)
-
-    return create

@@ -125,3 +125,10 @@ def test_more_images_than_a_figure_holds_are_refused_before_anything_is_computed
 
 def test_the_command_line_takes_all_of_it(seen_by_head):
     assert {path.name for path in seen_by_head.iterdir()} == FILES
+
+
+@pytest.mark.slow
+def test_classes_without_names_count_as_in_label_maps(photo, segmentor, tmp_path):
+    explain([photo], segmentor, "test_pacavit", tmp_path / "seen", 64)
+    head = json.loads((tmp_path / "seen" / "view.json").read_text())[0]["stages"][-1]
+    assert head["names"] == ["class 1", "class 2", "class 3"]

@@ -61,13 +61,29 @@ def test_what_is_found_exactly_has_an_ap_of_one(loader):
         assert [values[kind][name] for name in ("AP", "AP75", "AR100")] == pytest.approx([1.0, 1.0, 1.0])
         assert values[kind]["APl"] is None
         assert set(values[kind]) == set(SUMMARY)
-    assert values["per_class"]["bbox"] == pytest.approx({"three": 1.0, "seven": 1.0})
+    assert list(values["per_class"]) == ["3", "7"]
+    assert values["per_class"]["7"] == {
+        "name": "seven",
+        "bbox_AP": pytest.approx(1),
+        "segm_AP": pytest.approx(1),
+    }
 
 
 def test_each_class_has_its_own_ap(loader):
     values = summaries(loader, [result(1, 7, (4, 4, 20, 10))], per_class=True)
-    assert values["per_class"]["segm"] == pytest.approx({"seven": 1.0, "three": 0.0})
+    found = {number: values["segm_AP"] for number, values in values["per_class"].items()}
+    assert found == pytest.approx({"3": 0.0, "7": 1.0})
     assert values["segm"]["AP"] == pytest.approx(0.5)
+
+
+def test_classes_of_one_name_have_an_ap_each(loader):
+    truth = json.loads(loader.dataset.truth.read_text())
+    for category in truth["categories"]:
+        category["name"] = "same"
+    loader.dataset.truth.write_text(json.dumps(truth))
+    per_class = summaries(loader, [result(1, 7, (4, 4, 20, 10))], per_class=True)["per_class"]
+    assert {number: values["name"] for number, values in per_class.items()} == {"3": "same", "7": "same"}
+    assert per_class["7"]["bbox_AP"] > per_class["3"]["bbox_AP"] == 0
 
 
 def test_nothing_found_is_zero(loader):

@@ -71,8 +71,8 @@ def test_the_background_is_learnt_beside_a_single_class_and_its_iou_is_the_mean(
     evaluation = one_class("evaluate_ade20k", head=head)
     evaluate(evaluation)
     metrics = json.loads(evaluation.outputs["metrics"].read_text())
-    assert list(metrics["per_class"]) == ["background", "crack"]
-    assert metrics["mIoU"] == metrics["per_class"]["crack"]
+    assert [values["name"] for values in metrics["per_class"].values()] == ["background", "crack"]
+    assert metrics["mIoU"] == metrics["per_class"]["1"]["IoU"]
     assert pd.read_csv(job.outputs["curve"])["val_mIoU"].iloc[-1] == pytest.approx(metrics["mIoU"], rel=1e-4)
     with np.load(evaluation.outputs["predictions"]) as kept:
         labels = Path(job.inputs["data"], "annotations/validation", f"{kept['names'][0]}.png")

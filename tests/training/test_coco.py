@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from kills import Killed, killed_after
 from optimizers import options_by_name
+from pacavit.data.classes import Classes
 from pacavit.data.coco import annotation_file
 from pacavit.errors import PacavitError
 from pacavit.evaluation.coco import evaluate
@@ -28,6 +29,34 @@ def test_images_without_objects_are_left_out_of_training_only(create_job):
     assert dataset.cat_ids == [category["id"] for category in content["categories"]]
     labels = {o["bbox_label"] for i in range(len(dataset)) for o in dataset.get_data_info(i)["instances"]}
     assert labels <= set(range(10))
+
+
+def test_categories_of_one_name_are_classes_of_their_own(create_job):
+    job = create_job("coco")
+    for split in ("train", "val"):
+        path = annotation_file(job.inputs["data"], split)
+        content = json.loads(path.read_text())
+        for category in content["categories"]:
+            category["name"] = "same"
+        path.write_text(json.dumps(content))
+    path = job.inputs["data"] / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"classes": ["same"] * 10}))
+    assert coco.describe(job).dataset.cat_ids == manifest["ids"]
+    assert len(set(Classes.of(job.inputs["data"]).labels)) == 10
+
+
+@pytest.mark.parametrize("changes", [{"iscrowd": 1}, {"area": 0}, {"bbox": [0.1, 0.1, 0.5, 0.5]}])
+def test_a_training_without_objects_does_not_start(create_job, changes):
+    job = create_job("coco")
+    path = annotation_file(job.inputs["data"], "train")
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation.update(changes)
+    path.write_text(json.dumps(content))
+    with pytest.raises(PacavitError, match=r"data/mini/coco: no object to train on.*mend the annotations"):
+        coco.finetune(job)
+    assert not job.outputs["weights"].exists()
 
 
 def test_samples_depend_on_seed_and_position_only(create_job):

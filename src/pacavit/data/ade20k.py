@@ -10,6 +10,7 @@ from typing import Any
 from pacavit.data import archives as archive_tools
 from pacavit.data import tasks
 from pacavit.data.archives import list_zip
+from pacavit.data.classes import check_names
 from pacavit.data.extraction import extract, image_parts
 from pacavit.data.manifest import check_official, shared_images, write_manifest
 from pacavit.errors import PacavitError
@@ -96,14 +97,20 @@ def _read_classes(path: Path, archive: Path) -> list[str]:
     """Return the class names of the official table: number, ratio, counts and name, by tabs."""
     if not path.is_file():
         raise PacavitError(f"{archive}: no {TOP}{CLASSES} in it; fetch or make it again")
-    rows = [line.split("\t") for line in path.read_text().splitlines()[1:] if line.strip()]
-    if not rows:
+    try:
+        # Not `splitlines`, which takes rarer characters than line breaks for the end of a name.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise PacavitError(f"{archive}: {CLASSES} is not text in UTF-8 ({error}); make it again") from None
+    names = [line.split("\t")[-1].strip() for line in lines[1:] if line.strip(" \r")]
+    if not names:
         raise PacavitError(f"{archive}: {CLASSES} lists no classes; fetch or make it again")
-    if len(rows) > MOST_CLASSES:
+    if len(names) > MOST_CLASSES:
         raise PacavitError(
-            f"{archive}: {CLASSES} lists {len(rows)} classes, and label maps of one byte have room for {MOST_CLASSES}"
+            f"{archive}: {CLASSES} lists {len(names)} classes, and label maps of one byte have room for {MOST_CLASSES}"
         )
-    return [row[-1].split(",")[0].strip() for row in rows]
+    check_names(names, f"{archive}: {CLASSES}")
+    return names
 
 
 def _check_split(

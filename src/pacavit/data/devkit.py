@@ -11,6 +11,7 @@ import numpy as np
 
 from pacavit.data import meta_mat
 from pacavit.data.archives import SOURCES, add_to_tar, new_tar, sources_text, tar_files
+from pacavit.data.classes import check_names
 from pacavit.errors import PacavitError
 
 _FOLDER = "ILSVRC2012_devkit_t12/data"
@@ -58,6 +59,7 @@ def read_devkit(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
     leaves = [(number, synset, words) for number, synset, words, below in rows if below == 0]
     by_number = {number: synset for number, synset, _ in leaves}
     names = {synset: words for _, synset, words in leaves}
+    check_names(list(names.values()), f"{path}: {_META}")
     try:
         ground_truth = [by_number[int(line)] for line in content[_GROUND_TRUTH].decode().split()]
     except (KeyError, ValueError) as error:

@@ -100,7 +100,7 @@ def prepare(job: Job) -> None:
             hashes[split] = dict(zip(names_of, found, strict=True))
         tasks.clear(folder)
         shared = shared_images("imagenet", hashes["train"], hashes["val"], job.inputs["devkit"])
-        write_manifest(folder, "imagenet", classes, counts, files, shared=shared)
+        write_manifest(folder, "imagenet", classes, counts, files, ids=synsets, shared=shared)
 
 
 class ImageNetShards:

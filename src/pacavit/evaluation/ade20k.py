@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pacavit.data.classes import Classes
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.job import Job
@@ -20,7 +21,7 @@ def evaluate(job: Job) -> None:
     """Measure the trained segmentor, and the untrained one beside it."""
     options = job.params.evaluate.ade20k
     loader = segmentation_loader(job, job.params.ade20k.recipe, options)
-    classes = loader.dataset.metainfo["classes"]
+    classes = Classes.of(job.inputs["data"])
     with process_group() as device:
         seed_all(int(job.names.get("seed", 0)))
         model = models.build(models.segmentor(job, len(classes), None, "BN"), "mmseg").to(device)
@@ -36,10 +37,7 @@ def evaluate(job: Job) -> None:
         return
     with atomic_file(job.outputs["predictions"]) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **_arrays(kept))
-    per_class = {
-        name: None if np.isnan(value) else float(value)
-        for name, value in zip(classes, confusion.iou(), strict=True)
-    }
+    per_class = classes.table(IoU=(None if np.isnan(value) else float(value) for value in confusion.iou()))
     write_metrics(
         job, {**confusion.summary(), "per_class": per_class, "images": len(loader.dataset), **untrained}
     )

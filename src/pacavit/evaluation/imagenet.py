@@ -6,7 +6,7 @@ import numpy as np
 import timm
 
 import pacavit.models  # noqa: F401, registers the variants
-from pacavit.data.imagenet import ImageNetShards
+from pacavit.data.classes import Classes
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.job import Job
@@ -21,23 +21,22 @@ def evaluate(job: Job) -> None:
     """Measure the trained variant, and the untrained one beside it."""
     recipe = job.params.pretrain.recipe
     options = job.params.evaluate.imagenet
-    images = ImageNetShards(job.inputs["data"], "val")
+    classes = Classes.of(job.inputs["data"])
     with process_group() as device:
         precision = autocast_type(recipe.precision, device)
         loader = validation_loader(job, recipe, options.batch_size, options.workers)
         seed_all(int(job.names.get("seed", 0)))
-        model = timm.create_model(str(job.names["variant"]), num_classes=len(images.classes)).to(device)
+        model = timm.create_model(str(job.names["variant"]), num_classes=len(classes)).to(device)
         untrained = {}
         if options.untrained:
             untrained = {"untrained": measure(model, loader, device, precision)}
         load(model, job.inputs["weights"])
         logits, labels = predict(model, loader, device, precision)
     values = accuracies(logits, labels)
-    recall = {
-        name: 100.0 * float((logits.argmax(1) == labels)[labels == i].float().mean())
-        for i, name in enumerate(images.classes)
-        if (labels == i).any()
-    }
+    hits = (logits.argmax(1) == labels).float()
+    recall = (
+        100.0 * float(hits[labels == i].mean()) if (labels == i).any() else None for i in range(len(classes))
+    )
     keep = slice(options.keep)
     with atomic_file(job.outputs["predictions"]) as temporary, open(temporary, "wb") as file:
         np.savez(
@@ -46,4 +45,6 @@ def evaluate(job: Job) -> None:
             labels=labels[keep].numpy(),
             indices=np.arange(len(labels))[keep],
         )
-    write_metrics(job, {**values, "per_class": recall, "images": len(labels), **untrained})
+    write_metrics(
+        job, {**values, "per_class": classes.table(top1=recall), "images": len(labels), **untrained}
+    )

@@ -14,6 +14,7 @@ from pacavit.files import atomic_directory
 from pacavit.interpretation.views import observe
 from pacavit.prediction.images import find, read
 from pacavit.prediction.trained import read_classes
+from pacavit.tasks import TASKS
 
 #: Images in one call: a figure has some rows of each.
 MOST = 20
@@ -82,8 +83,9 @@ def _names(found: Contents, class_file: Path | None) -> Sequence[str] | None:
             )
         return None
     if class_file is None:
-        return [f"class {number}" for number in range(found.classes or 0)]
-    names = read_classes("ade20k", "", class_file).names
-    if len(names) != found.classes:
-        raise PacavitError(f"{class_file}: {len(names)} names, and the head has {found.classes} classes")
-    return names
+        first = TASKS["ade20k"].first_class
+        return [f"class {number}" for number in range(first, first + (found.classes or 0))]
+    classes = read_classes("ade20k", "", class_file)
+    if len(classes) != found.classes:
+        raise PacavitError(f"{class_file}: {len(classes)} names, and the head has {found.classes} classes")
+    return classes.labels

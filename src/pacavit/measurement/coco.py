@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pacavit.data.classes import Classes
 from pacavit.data.coco import annotation_file
 from pacavit.job import Job
 from pacavit.openmmlab import datasets, models
@@ -60,16 +61,17 @@ def predict(model: torch.nn.Module, loader: DataLoader) -> list[Result]:
 
 
 def summaries(loader: DataLoader, results: list[Result], per_class: bool = False) -> dict[str, Any]:
-    """Return COCO's twelve numbers for ``bbox`` and ``segm``, from 0 to 1, None where nothing is to be found."""
+    """Return COCO's twelve numbers for ``bbox`` and ``segm``, from 0 to 1, None where nothing is to be found.
+
+    With ``per_class``, also box and mask AP of each class, by its category id.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(loader.dataset.truth))
         measured = {kind: _summary(truth, results, kind) for kind in ("bbox", "segm")}
     values: dict[str, Any] = {kind: numbers for kind, (numbers, _) in measured.items()}
     if per_class:
-        names = [category["name"] for category in truth.loadCats(sorted(truth.getCatIds()))]
-        values["per_class"] = {
-            kind: dict(zip(names, by_class, strict=True)) for kind, (_, by_class) in measured.items()
-        }
+        by_class = {f"{kind}_AP": numbers for kind, (_, numbers) in measured.items()}
+        values["per_class"] = Classes.of_categories(truth.cats.values()).table(**by_class)
     return values
 
 

@@ -11,9 +11,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
+from pacavit.data.annotations import SMALLEST
 from pacavit.data.coco import SPLITS as COCO_SPLITS
 from pacavit.data.coco import annotation_file
 from pacavit.data.manifest import read_manifest
+from pacavit.errors import PacavitError
 from pacavit.openmmlab.models import scoped
 from pacavit.params.ade20k import Ade20kRecipe
 from pacavit.params.coco import CocoRecipe
@@ -24,20 +26,36 @@ Config = dict[str, Any]
 
 
 def detection(folder: Path, split: str, pipeline: list[Config]) -> Dataset:
-    """Return a COCO split; in training, images without objects are left out, as mmdetection does by default."""
+    """Return a COCO split; in training, images without objects are left out, as mmdetection does by default.
+
+    Raises:
+        PacavitError: no training image is left, or none has an object that is no crowd.
+    """
+    from pacavit.openmmlab.coco_dataset import OrderedCocoDataset  # segmentation does without mmdetection
+
     train = split == "train"
     config = {
-        "type": "CocoDataset",
+        "type": OrderedCocoDataset,
         "ann_file": str(annotation_file(folder, split).resolve()),
         "data_prefix": {"img": str((Path(folder) / COCO_SPLITS[split]).resolve()) + "/"},
         "metainfo": {"classes": tuple(read_manifest(folder)["classes"])},
-        "filter_cfg": {"filter_empty_gt": True, "min_size": 32} if train else None,
+        "filter_cfg": {"filter_empty_gt": True, "min_size": SMALLEST} if train else None,
         "test_mode": not train,
         "pipeline": pipeline,
     }
     # pycocotools prints as it reads.
     with scoped("mmdet"), contextlib.redirect_stdout(io.StringIO()):
-        return DATASETS.build(config)
+        dataset = DATASETS.build(config)
+    if train and not any(_has_objects(dataset.get_data_info(number)) for number in range(len(dataset))):
+        raise PacavitError(
+            f"{folder}: no object to train on, since images with a side under {SMALLEST} pixels, crowds and objects "
+            "smaller than a pixel do not count; mend the annotations and prepare the data again"
+        )
+    return dataset
+
+
+def _has_objects(image: Config) -> bool:
+    return any(not instance["ignore_flag"] for instance in image["instances"])
 
 
 def segmentation(folder: Path, split: str, pipeline: list[Config]) -> Dataset:

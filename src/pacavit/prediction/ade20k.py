@@ -61,10 +61,9 @@ class Predictor:
             for i in occurring
         ]
         name = f"{found.name}.png"
-        first = self._classes.ids[0]
-        largest = np.min_scalar_type(self._classes.ids[-1])
+        ids = np.array(self._classes.ids, np.min_scalar_type(max(self._classes.ids)))
         with atomic_file(target / LABELS / name) as temporary:
-            Image.fromarray((labels + first).astype(largest)).save(temporary, format="PNG")
+            Image.fromarray(ids[labels]).save(temporary, format="PNG")
         self._draw(target / name, image, labels, occurring)
         return {"label_map": f"{LABELS}/{name}", "classes": classes}
 
@@ -81,7 +80,7 @@ class Predictor:
     def _draw(self, path: Path, image: Image.Image, labels: np.ndarray, occurring: list[int]) -> None:
         shown = fitted(image)
         overlay = coloured(_resized(labels, shown.size), self._colours)
-        names = self._classes.names
+        names = self._classes.labels
         columns = legend_columns(picture_width(shown), [names[i] for i in occurring])
         with picture(path, shown, math.ceil(len(occurring) / columns) + 1) as (canvas, axis):
             axis.imshow(blend(np.asarray(shown) / 255, overlay))

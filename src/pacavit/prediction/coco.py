@@ -41,7 +41,8 @@ class Predictor:
         model = trained.into(models.build(config, "mmdet"), device)
         self._detect = Dense(model, datasets.detection_testing(recipe), "mmdet")
         self._ids = list(trained.classes.ids)
-        self._names = dict(zip(trained.classes.ids, trained.classes.names, strict=True))
+        self._names = dict(zip(self._ids, trained.classes.names, strict=True))
+        self._labels = dict(zip(self._ids, trained.classes.labels, strict=True))
 
     def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
         """Draw an RGB image with its objects into the folder, and return these as COCO results, the surest first."""
@@ -61,4 +62,6 @@ class Predictor:
                 mask = Image.fromarray(rle.decode(item["segmentation"]))
                 mask = np.asarray(mask.resize(shown.size, Image.Resampling.NEAREST))
                 colour = object_colour(self._ids.index(item["category_id"]))
-                draw_object(axis, box, mask, colour, f"{item['category']} {item['score']:.2f}")
+                draw_object(
+                    axis, box, mask, colour, f"{self._labels[item['category_id']]} {item['score']:.2f}"
+                )

@@ -48,15 +48,18 @@ class Predictor:
             logits = classify(self._model, inputs, self._device, self._precision)
         values, indices = logits[0].softmax(0).topk(self._top)
         classes = [
-            {"class": self._classes.ids[index], "label": self._classes.names[index], "probability": value}
+            {"class": index, "label": self._classes.names[index], "probability": value}
             for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         ]
-        _draw(target / f"{found.name}.png", fitted(image), classes[:_SHOWN])
+        labels = [self._classes.labels[item["class"]] for item in classes[:_SHOWN]]
+        _draw(target / f"{found.name}.png", fitted(image), labels, values.tolist())
         return {"classes": classes}
 
 
-def _draw(path: Path, image: Image.Image, classes: list[dict[str, Any]]) -> None:
-    lines = [f"{item['probability']:.1%}  {textwrap.shorten(item['label'], 60)}" for item in classes]
+def _draw(path: Path, image: Image.Image, labels: list[str], shares: list[float]) -> None:
+    lines = [
+        f"{share:.1%}  {textwrap.shorten(label, 60)}" for label, share in zip(labels, shares, strict=False)
+    ]
     with picture(path, image, len(lines)) as (canvas, axis):
         axis.imshow(image)
         canvas.suptitle("\n".join(lines), x=0.01, ha="left", parse_math=False)

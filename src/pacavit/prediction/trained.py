@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,32 +12,11 @@ from pacavit import params
 from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.ade20k import outputs
-from pacavit.data.coco import annotation_file
-from pacavit.data.manifest import read_manifest
+from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
 from pacavit.pipeline import targets
-from pacavit.tasks import TASKS
 from pacavit.weights import Fit, read
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a model, in its order.
-
-    Attributes:
-        names: what they are called.
-        ids: their numbers in files of the data set: for imagenet from 0; for ade20k from 1, 0 being unlabelled, or from
-            0 with a background; for coco those of the annotations, or from 1 where the names are a list.
-        source: where the names come from.
-    """
-
-    names: Sequence[str]
-    ids: Sequence[int]
-    source: Path
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -97,9 +74,10 @@ def take(
     require_finite(path, weights)
     classes = read_classes(task, scale, class_file)
     if len(classes) != found.classes:
+        source = class_file or _prepared(task, scale)
         raise PacavitError(
-            f"{classes.source}: {len(classes)} classes, but {path} has {found.classes}; give the names of those that "
-            "it was trained on with --classes FILE, a line each"
+            f"{source}: {len(classes)} classes, but {path} has {found.classes}; give the names of those that it was "
+            "trained on with --classes FILE, a line each"
         )
     return Trained(path, weights, task, variant, found.head, scale, given, classes)
 
@@ -112,25 +90,25 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
     """
     if file is not None:
         try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+            # Not `splitlines`, which takes rarer characters than line breaks for the end of a name.
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text in UTF-8"
             raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
         names = [line for line in lines if line]
-        first = TASKS[task].first_class
+        check_names(names, str(file))
         if task == "ade20k":
             names, first = outputs(names)
-        return Classes(names, range(first, first + len(names)), file)
-    folder = targets.path(f"prepare_{task}.data", scale)
+            return Classes(names, range(first, first + len(names)))
+        return Classes.numbered(task, names)
+    folder = _prepared(task, scale)
     if not (folder / MANIFEST).is_file():
         raise PacavitError(
             f"{folder}: no prepared data set there to take the class names from; give them with --classes FILE, a line "
             f"each, or run `pacavit prepare {task} --scale {scale}`"
         )
-    if task == "coco":
-        # mmdetection counts classes as the annotations list them, and the manifest has them by their numbers.
-        categories = json.loads(annotation_file(folder, "val").read_text())["categories"]
-        return Classes([c["name"] for c in categories], [c["id"] for c in categories], folder)
-    manifest = read_manifest(folder)
-    names, first = manifest["classes"], manifest.get("first_class", TASKS[task].first_class)
-    return Classes(names, range(first, first + len(names)), folder)
+    return Classes.of(folder)
+
+
+def _prepared(task: Task, scale: str) -> Path:
+    return targets.path(f"prepare_{task}.data", scale)

@@ -1,8 +1,9 @@
 """Final weights as MLflow serves them: ``mlflow.pyfunc.load_model`` calls :func:`_load_pyfunc` of this module.
 
 The file of weights and a description in plain values are all that is stored, beside this package; nothing is pickled.
-The description's keys are ``task`` (``classification``, ``detection`` or ``segmentation``), ``classes``, their names in
-order, and ``variant`` for a classifier, or else ``config``, the model as mmengine configures it.
+The description's keys are ``task`` (``classification``, ``detection`` or ``segmentation``); ``classes``, distinct names
+in the order of the model's outputs; ``ids``, those of the same classes in the data set; and ``variant`` for a
+classifier, or else ``config``, the model as mmengine configures it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pacavit.data.classes import Classes
 from pacavit.job import Job
 from pacavit.measurement.ade20k import measure, segmentation_loader
 from pacavit.models import PaCaViT, variant_config
@@ -27,9 +28,9 @@ def finetune(job: Job) -> None:
         task = describe(job, norm)
         weights = run(job, task, device)
     if is_main():
-        classes = list(task.dataset.metainfo["classes"])
+        classes = Classes.of(job.inputs["data"])
         config = models.segmentor(job, len(classes), None, "BN")
-        write_outputs(job, weights, {"task": "segmentation", "classes": classes, "config": config})
+        write_outputs(job, weights, {"task": "segmentation", **classes.description, "config": config})
 
 
 def describe(job: Job, norm: str) -> FineTuning:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pacavit.data.classes import Classes
 from pacavit.job import Job
 from pacavit.measurement.coco import detection_loader, measure
 from pacavit.openmmlab import datasets, models
@@ -23,10 +24,10 @@ def finetune(job: Job) -> None:
         task = describe(job)
         weights = run(job, task, device)
     if is_main():
-        classes = list(task.dataset.metainfo["classes"])
+        classes = Classes.of(job.inputs["data"])
         encoder = models.backbone(str(job.names["variant"]), None, drop_path=0.0)
         config = models.mask_rcnn(encoder, len(classes), job.params.coco.recipe.detector)
-        write_outputs(job, weights, {"task": "detection", "classes": classes, "config": config})
+        write_outputs(job, weights, {"task": "detection", **classes.description, "config": config})
 
 
 def describe(job: Job) -> FineTuning:

@@ -13,6 +13,7 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch.utils.data import Dataset
 
+from pacavit.data.classes import Classes
 from pacavit.data.imagenet import ImageNetShards
 from pacavit.errors import PacavitError
 from pacavit.job import Job
@@ -55,7 +56,7 @@ def pretrain(job: Job) -> None:
         training = Pretraining(job, device)
         training.run(interruption)
     if is_main():
-        described = {"variant": str(job.names["variant"]), "classes": training.classes}
+        described = {"variant": str(job.names["variant"]), **Classes.of(job.inputs["data"]).description}
         write_outputs(job, training.best["weights"], {"task": "classification", **described})
 
 
@@ -149,19 +150,18 @@ class Pretraining(Training):
         recipe = job.params.pretrain.recipe
         variant = job.params.pretrain.variants[str(job.names["variant"])]
         images = ImageNetShards(job.inputs["data"], "train")
-        self.classes = list(images.classes)
         self.epoch_updates = len(images) // recipe.global_batch
         if self.epoch_updates == 0:
             raise PacavitError(
                 f"params: pretrain.yaml: global_batch {recipe.global_batch} is more than the {len(images)} images"
             )
-        model = create_model(job, len(self.classes), variant.drop_path)
+        model = create_model(job, len(images.classes), variant.drop_path)
         model = model.to(device, memory_format=torch.channels_last)
         optimizer = create_optimizer(recipe, model)
         updates = recipe.epochs * self.epoch_updates
         super().__init__(job, recipe, model, optimizer, variant.clip_grad, updates, device)
         self.schedule = create_schedule(recipe, optimizer, self.epoch_updates)
-        self.mixup = create_mixup(recipe.augmentation, len(self.classes))
+        self.mixup = create_mixup(recipe.augmentation, len(images.classes))
         self.criterion = SoftTargetCrossEntropy()
         self.validation = validation_loader(job, recipe, recipe.micro_batch, recipe.workers)
         self.best: dict[str, Any] = {"top1": -1.0, "weights": {}}

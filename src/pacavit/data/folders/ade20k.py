@@ -18,6 +18,7 @@ from pacavit.data import pictures
 from pacavit.data.ade20k import CLASSES, IGNORED, SPLITS, TOP
 from pacavit.data.ade20k import outputs as network_outputs
 from pacavit.data.archives import SOURCES, add_to_zip, new_zip, sources_text
+from pacavit.data.classes import check_names
 from pacavit.data.folders.files import (
     Picture,
     Skipped,
@@ -49,6 +50,7 @@ def pack(outputs: Mapping[str, Path], source: Ade20kFolder) -> None:
         PacavitError: a folder is missing, empty or meant for two things, an image or a label map cannot be read, they
             do not fit together, or there is nothing to learn.
     """
+    check_names(source.classes, "data.yaml: ade20k.archives.classes")
     _check_folders(source)
     pairs = {split: _pairs(source, split) for split in SPLITS}
     files: dict[str, Path] = {}

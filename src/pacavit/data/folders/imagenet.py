@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pacavit.data.archives import add_to_tar, new_tar
+from pacavit.data.classes import check_names
 from pacavit.data.devkit import write_devkit
 from pacavit.data.folders.files import Picture, Skipped, entries, look, report_changes, walk
 from pacavit.errors import PacavitError
@@ -133,6 +134,7 @@ def _check_names(folder: Path, names: Sequence[str], to_split: bool) -> None:
             raise PacavitError(
                 f"{printable(folder / name)}: the name is not UTF-8; rename the folder"
             ) from None
+    check_names(names, str(folder))
 
 
 def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> dict[str, Path]:
