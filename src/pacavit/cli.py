@@ -321,6 +321,17 @@ def code() -> None:
 
 @cli.command()
 @scale_option
+def sources(scale: str) -> None:
+    """Look whether the files that a scale's data.yaml names have changed; DVC calls this by itself."""
+    from pacavit import params
+    from pacavit.pipeline import sources, targets
+
+    given = params.load(scale)
+    sources.write(scale, given, sources.Sources(scale, given), targets.jobs(given.targets))
+
+
+@cli.command()
+@scale_option
 def readme(scale: str) -> None:
     """Renew the tables in README.md from the results of a scale, and the drawings in docs/architecture.md."""
     from pacavit.readme import update_all

@@ -10,6 +10,9 @@ from pathlib import Path
 
 PARAMS = "params/{scale}/{page}.yaml"
 
+#: Fingerprints of the user's own files.
+SOURCES = "pipelines/{scale}/sources.json"
+
 PUBLISHED = "claims/published.csv"
 #: Speed as measured by ``benchmarks/suite.py``, and committed.
 BENCHMARKS = "reports/benchmarks.json"

@@ -20,7 +20,7 @@ from ruamel.yaml.error import YAMLError
 from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file, write_json
-from pacavit.pipeline import cache, code, content
+from pacavit.pipeline import cache, code, content, sources
 from pacavit.pipeline.records import Made, Records, save
 from pacavit.pipeline.table import STAGES, Names, Output, Stage
 from pacavit.pipeline.targets import command, inputs, name, pattern, product, targets
@@ -29,6 +29,9 @@ from pacavit.pipeline.targets import command, inputs, name, pattern, product, ta
 CODE = "code.json"
 CODE_STAGE = "code"
 _SOURCE = "src/pacavit"
+
+#: The stage that looks at the user's own files each time.
+SOURCES_STAGE = "sources"
 
 _HEAD = "# Made by `pacavit dvc --scale {scale}` from src/pacavit/pipeline/table.py: edit that instead.\n"
 
@@ -49,11 +52,16 @@ def yaml_text(scale: str, given: params.Params) -> str:
     stages: dict[str, Any] = {}
     if root == Path("."):
         stages[CODE_STAGE] = {"cmd": "pacavit code", "deps": [_SOURCE], "outs": [CODE]}
+    inside = {} if root == Path(".") else {"wdir": above.as_posix()}
+    if any(_reads_sources(spec, given) for spec in STAGES.values()):
+        out = {str(sources.file(scale)): {"cache": False, "persist": True}}
+        look = f"pacavit sources --scale {scale}"
+        stages[SOURCES_STAGE] = inside | {"cmd": look, "outs": [out], "always_changed": True}
     for stage, spec in STAGES.items():
         if spec.released:
             continue
         wanted = targets(stage, given.targets)
-        entry = ({} if root == Path(".") else {"wdir": above.as_posix()}) | _entry(spec, scale)
+        entry = inside | _entry(spec, scale, given)
         if not spec.wildcards:
             stages[stage] = entry
         elif wanted == list(product(spec, given.targets)):
@@ -102,7 +110,11 @@ def why_not() -> str | None:
     return "this folder is no Git repository: `git init` makes it one, `dvc config core.no_scm true` does without"
 
 
-def _entry(spec: Stage, scale: str) -> dict[str, Any]:
+def _reads_sources(spec: Stage, given: params.Params) -> bool:
+    return not spec.released and sources.is_read(spec.name, given)
+
+
+def _entry(spec: Stage, scale: str, given: params.Params) -> dict[str, Any]:
     """Return a stage as DVC takes it, with the wildcards as items."""
 
     def filled(text: str) -> str:
@@ -119,6 +131,8 @@ def _entry(spec: Stage, scale: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"cmd": filled(command(spec.name))}
     if read:
         entry["deps"] = list(dict.fromkeys(read))
+    if _reads_sources(spec, given):
+        by_file[str(sources.file(scale))] = [str(spec.source)]
     entry["params"] = [{file: keys or None} for file, keys in (*by_file.items(), (CODE, [spec.name]))]
     for output in spec.outputs.values():
         kind, value = _output(output, filled(output.path))
@@ -151,10 +165,12 @@ class Lock:
 
     Args:
         scale: folder below ``params/``.
+        given: its parameters.
     """
 
-    def __init__(self, scale: str) -> None:
+    def __init__(self, scale: str, given: params.Params) -> None:
         self.scale = scale
+        self._given = given
         self._pages: dict[str, Any] = {}
 
     @cached_property
@@ -195,6 +211,11 @@ class Lock:
         differs = any(_hashes(entry, kind) != hashes for kind, hashes in expected.items())
         return differs or not cache.is_cached(expected["outs"][CODE])
 
+    def lacks_sources(self) -> bool:
+        """Return whether DVC does not know the fingerprints of the user's own files as they are."""
+        path = str(sources.file(self.scale))
+        return _hashes(self._stages.get(SOURCES_STAGE, {}), "outs") != {path: content.digest(Path(path))}
+
     def _expected(
         self, made: Made, written: Mapping[str, str | None], entry: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
@@ -213,6 +234,10 @@ class Lock:
             else:
                 values[file] = self._value(file)
         values[CODE] = {made.stage: made.code}
+        if _reads_sources(spec, self._given):
+            paths_of = sources.files_of(made.stage, self._given, made.names)
+            known = {str(path): made.inputs[str(path)] for path in paths_of if str(path) in made.inputs}
+            values[str(sources.file(self.scale))] = {str(spec.source): known}
         says = {
             "cmd": entry.get("cmd") == command(made.stage, self.scale, **made.names),
             "deps": _hashes(entry, "deps") == read,
@@ -241,12 +266,16 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
     Raises:
         PacavitError: DVC refuses.
     """
+    wanted = list(wanted)
+    sources.write(scale, given, found.sources, wanted)
     if why_not() is not None:
         return
     write_code()
     write_yaml(scale, given)
-    lock = Lock(scale)
+    lock = Lock(scale, given)
     lacking = [CODE_STAGE] if lock.lacks_code() else []
+    if sources.file(scale).is_file() and lock.lacks_sources():
+        lacking.append(SOURCES_STAGE)
     for stage, names in wanted:
         if STAGES[stage].released:
             continue

@@ -24,6 +24,7 @@ from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, targets
 from pacavit.pipeline.records import Records, forget
+from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
 
 _LOCKS = Path(".snakemake/locks")
@@ -44,6 +45,7 @@ class Pipeline:
         self.scale = scale
         self.params = params.load(scale)
         self._workflow = workflow
+        self._sources = Sources(scale, self.params)
         self._records: Records | None = None
 
     @property
@@ -56,7 +58,8 @@ class Pipeline:
         return self._records
 
     def _look(self, forced: Callable[[str, Names], bool] = lambda stage, names: False) -> Records:
-        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs, forced)
+        lock = dvc.Lock(self.scale, self.params)
+        return Records(self.scale, self.params, lock.outputs, forced, self._sources)
 
     def _begin(self) -> None:
         """Take from DVC's cache what it has of jobs whose outputs are gone or others, and let DVC know the rest."""
