@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
 
 _LOCKS = Path(".snakemake/locks")
+#: Of Snakemake's --config and --configfile.
+_CONFIG_KEY = "scale"
 
 
 class Pipeline:
@@ -222,12 +225,27 @@ class Pipeline:
         return paths.fill(text, scale=self.scale)
 
 
-def begin(scale: str, workflow: Any) -> Pipeline:
-    """Check the parameters; end with one line on a mistake."""
+def scale_of(config: Mapping[str, Any]) -> str:
+    """Return the scale that Snakemake's configuration asks for.
+
+    Raises:
+        PacavitError: it holds another key, which would have no effect.
+    """
+    for key in config:
+        if key != _CONFIG_KEY:
+            near = get_close_matches(str(key).lower(), [_CONFIG_KEY], n=1)
+            hint = f"did you mean {_CONFIG_KEY!r}?" if near else "parameters are edited in params/<scale>/"
+            raise PacavitError(f"--config {key}={config[key]}: unknown key; expected {_CONFIG_KEY}; {hint}")
+    return str(config.get(_CONFIG_KEY, params.DEFAULT_SCALE))
+
+
+def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
+    """Check Snakemake's configuration and the parameters; end with one line on a mistake."""
     if shutil.which("pacavit") is None:
         # The rules call it, and the environment that holds it is not activated.
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
+        scale = scale_of(config)
         pipeline = Pipeline(scale, workflow)
         pipeline.parts()
     except PacavitError as error:
