@@ -67,3 +67,11 @@ def test_an_unknown_key_of_the_configuration_plans_nothing(unbuilt, form):
     assert "pacavit: --config scal=paper: unknown key; expected scale; did you mean 'scale'?" in printed
     assert "Traceback" not in printed
     assert "pretrain" not in printed
+
+
+def test_a_resource_that_would_drop_those_of_the_profile_submits_nothing(unbuilt):
+    printed = unbuilt.run(
+        "snakemake", "-n", "--profile", "slurm", "--set-resources", "pretrain:gpu=4", check=False
+    )
+    assert "pacavit: --set-resources replaces that whole section of the profile slurm" in printed
+    assert "rule pretrain" not in printed

@@ -23,7 +23,7 @@ from snakemake.settings.enums import RerunTrigger
 from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
-from pacavit.pipeline import cache, dvc, targets
+from pacavit.pipeline import cache, dvc, profile, targets
 from pacavit.pipeline.records import Records, forget
 from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
@@ -246,6 +246,8 @@ def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
         scale = scale_of(config)
+        if workflow.is_main_process:
+            profile.check(sys.argv[1:])
         pipeline = Pipeline(scale, workflow)
         pipeline.parts()
     except PacavitError as error:
