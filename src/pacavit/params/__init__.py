@@ -71,8 +71,9 @@ def load(scale: str) -> Params:
         )
     folder = paths.path(paths.PARAMS, scale=scale, page="targets").parent
     if not folder.is_dir():
+        paths.require_project()
         known = sorted(p.name for p in folder.parent.glob("*/"))
-        raise PacavitError(f"{folder}: no such scale; choose one of {', '.join(known) or '(none found)'}")
+        raise PacavitError(f"{folder}: no such scale; choose one of {', '.join(known)}")
     pages = {}
     for name, model in Params.__annotations__.items():
         pages[name] = _page(paths.path(paths.PARAMS, scale=scale, page=name), globals()[model])

@@ -102,16 +102,34 @@ def why_not() -> str | None:
     """Return why DVC does not version this folder, or None if it does."""
     if not Path(".dvc").is_dir():
         return "this folder is no repository of DVC: `dvc init` makes it one"
-    here = Path.cwd()
-    if any((folder / ".git").exists() for folder in (here, *here.parents)):
-        return None
     if cache.option("core", "no_scm", "false").lower() == "true":
         return None
+    here = Path.cwd()
+    for root in (here, *here.parents):
+        if (root / ".git").exists():
+            outside = next((path for path in _folders_of_outputs() if not _is_inside(path, root)), None)
+            return outside and (
+                f"{outside}/ is a link out of the Git repository, where DVC refuses outputs: `dvc config --local "
+                "core.no_scm true` lets it go by itself"
+            )
     return "this folder is no Git repository: `git init` makes it one, `dvc config core.no_scm true` does without"
 
 
 def _reads_sources(spec: Stage, given: params.Params) -> bool:
     return not spec.released and sources.is_read(spec.name, given)
+
+
+def _folders_of_outputs() -> list[Path]:
+    """Return the folders that hold what DVC caches, and those in them."""
+    cached = [
+        o.path for spec in STAGES.values() for o in spec.outputs.values() if o.kind in ("cached", "folder")
+    ]
+    tops = [Path(top) for top in dict.fromkeys(path.split("/")[0] for path in cached)]
+    return [folder for top in tops for folder in (top, *sorted(top.glob("*/")))]
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
 
 
 def _entry(spec: Stage, scale: str, given: params.Params) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Literal
 from pacavit import params
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.pipeline import targets
+from pacavit.pipeline import dvc, targets
 from pacavit.pipeline.table import Names
 from pacavit.planning.costs import data_cost
 from pacavit.tracking import git_commit
@@ -181,5 +181,5 @@ def _git() -> Iterator[Finding]:
         yield Finding("ok", "git", commit)
     else:
         yield Finding("note", "git", "no commit known; numbers cannot be traced to one")
-    if not Path(".dvc").is_dir():
-        yield Finding("note", "dvc", "not set up here; data and weights are not versioned")
+    if (reason := dvc.why_not()) is not None:
+        yield Finding("note", "dvc", f"versions no data and weights here: {reason}")
