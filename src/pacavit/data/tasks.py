@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -47,10 +48,16 @@ class Record:
 
 
 class Part(Protocol):
-    """A piece of work with a name of its own, done by a call with the folder to write to."""
+    """A piece of work with a name of its own, done by a call with the folder to write to.
+
+    Attributes:
+        images: how many it has.
+        kind: what they are called.
+    """
 
     name: str
     images: int
+    kind: str
 
     def __call__(self, folder: Path) -> Record: ...
 
@@ -70,11 +77,14 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
     start = time.monotonic()
     records = {part.name: _done(folder, part.name) for part in parts}
     missing = [part for part in parts if records[part.name] is None]
-    total = sum(part.images for part in parts)
+    kinds: Counter[str] = Counter()
+    for part in parts:
+        kinds[part.kind] += part.images
+    total = kinds.total()
     ready = total - sum(part.images for part in missing)
     if ready:
-        report(f"{label}: {ready:,} of {total:,} images are ready from an earlier attempt")
-    with tqdm(desc=label, total=total, initial=ready, unit="image", disable=None) as bar:
+        report(f"{label}: {ready:,} of {total:,} {' and '.join(kinds)} are ready from an earlier attempt")
+    with tqdm(desc=label, total=total, initial=ready, unit="file", disable=None) as bar:
         for part, record in _finished(folder, missing):
             if not record.broken:
                 write_json(_record(folder, part.name), asdict(record))
@@ -82,9 +92,8 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
             bar.update(part.images)
     seconds = time.monotonic() - start
     _refuse_broken([name for record in records.values() for name in record.broken], label, work)
-    report(
-        f"{label}: {total:,} images in {seconds:.1f} s, {(total - ready) / max(seconds, 1e-9):.0f} images/s"
-    )
+    counted = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    report(f"{label}: {counted} in {seconds:.1f} s, {(total - ready) / max(seconds, 1e-9):.0f} files/s")
     return list(records.values())
 
 

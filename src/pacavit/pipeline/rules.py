@@ -21,6 +21,7 @@ from typing import Any
 from snakemake.settings.enums import RerunTrigger
 
 from pacavit import params, paths
+from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, profile, targets
@@ -249,6 +250,7 @@ def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
         if workflow.is_main_process:
             profile.check(sys.argv[1:])
         pipeline = Pipeline(scale, workflow)
+        require_all_apart(scale, pipeline.params.data)
         pipeline.parts()
     except PacavitError as error:
         sys.exit(f"pacavit: {error}")
