@@ -278,10 +278,11 @@ def plan(target: str, scale: str, gpus: int | None, gpu: str | None, as_json: bo
 
     from pacavit import params
     from pacavit.pipeline import targets
-    from pacavit.planning import costs, table
+    from pacavit.planning import amounts, costs, table
 
+    given = params.load(scale)
     counted = costs.counted(targets.path("complexity.complexity", params.DEFAULT_SCALE))
-    found = table.plan_for(params.load(scale), scale, target, gpu, gpus, counted)
+    found = table.plan_for(given, scale, target, gpu, gpus, counted, amounts.found(scale, given, target))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -190,15 +190,6 @@ def test_a_link_to_a_folder_above_ends(photos):
     assert photos().startswith("files 2,")
 
 
-def test_a_folder_that_holds_the_outputs_is_at_rest(photos):
-    written("data/mini/archives/x")
-    before = photos(".")
-    written("data/mini/archives/y")
-    written("work/records/z")
-    written("reports/mini/index.html")
-    assert photos(".") == before
-
-
 def test_a_file_that_cannot_be_read_is_named_where_contents_are_compared(photos, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "photos/dog/a.jpg")

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pacavit import params, paths, published
+from pacavit.data.protection import paths_of
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
 from pacavit.files import write_json
 from pacavit.pipeline import content
 from pacavit.pipeline.table import STAGES, Names
 
-#: Fields of ``data.yaml`` that name a file or folder of the user's, in a section or in its ``train`` and ``val``.
-_FIELDS = ("directory", "images", "annotations", "labels")
 _RELEASED = "released"
 
 
@@ -36,7 +35,6 @@ class Sources:
     def __init__(self, scale: str, given: params.Params) -> None:
         self._given = given
         self._known = known(scale)
-        self._outputs = _outputs(scale)
         self._seen: dict[str, str | None] = {}
 
     def of(self, stage: str, names: Names) -> dict[str, str]:
@@ -55,7 +53,7 @@ class Sources:
 
     def _look(self, path: Path, by_hash: bool) -> str | None:
         if self._seen.get(str(path)) is None:  # a download may have brought it meanwhile
-            self._seen[str(path)] = _fingerprint(path, by_hash, self._outputs)
+            self._seen[str(path)] = _fingerprint(path, by_hash)
         return self._seen[str(path)]
 
 
@@ -139,9 +137,7 @@ def _archives_of(dataset: str, given: params.Params) -> list[Path]:
         return []
     if source.kind in ("own", "download"):
         return [Path(source.directory, each.name) for each in DATASETS[dataset].files.values()]
-    parts = (source, getattr(source, "train", None), getattr(source, "val", None))
-    found = [getattr(part, field, None) for part in parts for field in _FIELDS]
-    return list(dict.fromkeys(Path(path) for path in found if isinstance(path, str)))
+    return list(dict.fromkeys(path for _, path in paths_of(source)))
 
 
 def _is_by_hash(section: str | None, given: params.Params) -> bool:
@@ -158,30 +154,13 @@ def _named(section: str, given: params.Params) -> set[str]:
     return {str(Path(given.data.released.directory, name)) for name in names}
 
 
-def _outputs(scale: str) -> set[tuple[int, int]]:
-    """Return what tells the folders that a scale's own jobs write, for a source that holds them."""
-    written = {
-        output.path.partition("{scale}")[0] for spec in STAGES.values() for output in spec.outputs.values()
-    }
-    folders = [*(Path(folder, scale) for folder in written), Path("work"), Path("logs"), Path("pipelines")]
-    return {identity for folder in folders if (identity := _identity(folder)) is not None}
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _fingerprint(path: Path, by_hash: bool, outputs: set[tuple[int, int]]) -> str | None:
+def _fingerprint(path: Path, by_hash: bool) -> str | None:
     """Return a text that tells the files at a path from others: their number, bytes, and a digest.
 
     The digest is of names, sizes and times of change, or of names and contents. A folder without a file in it is as one
     that is gone: a disk may not be mounted.
     """
-    found = list(_files(path, outputs))
+    found = list(files_below(path))
     if not found:
         return None
     try:
@@ -201,13 +180,13 @@ def _fingerprint(path: Path, by_hash: bool, outputs: set[tuple[int, int]]) -> st
     return f"files {len(found)}, bytes {size}, {'contents' if by_hash else 'times'} {digest}"
 
 
-def _files(path: Path, outputs: set[tuple[int, int]]) -> Iterator[tuple[Path, os.stat_result]]:
+def files_below(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield the files at or below a path but hidden ones, those behind links too, with their status."""
     try:
         status = path.stat()
     except OSError:
         return
-    yield from _below(path, status, outputs)
+    yield from _below(path, status, set())
 
 
 def _below(
@@ -218,7 +197,7 @@ def _below(
         return
     identity = status.st_dev, status.st_ino
     if identity in passed:
-        return  # a link to a folder above it, or outputs
+        return  # a link to a folder above it
     try:
         with os.scandir(path) as opened:
             entries = list(opened)
