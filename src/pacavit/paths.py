@@ -1,4 +1,4 @@
-"""Paths beside those of the stages' outputs, which :mod:`pacavit.pipeline.table` states.
+"""Paths beside most of the stages' outputs, which :mod:`pacavit.pipeline.table` states.
 
 Every path is relative to the project's root, into which the command line changes first. The constants are patterns in
 the syntax that :meth:`str.format` and Snakemake's wildcards share.
@@ -15,6 +15,10 @@ PARAMS = "params/{scale}/{page}.yaml"
 
 #: Fingerprints of the user's own files.
 SOURCES = "pipelines/{scale}/sources.json"
+
+#: Folders that the stages ``archives_*`` and ``prepare_*`` write.
+ARCHIVES = "data/{scale}/archives/{dataset}"
+PREPARED = "data/{scale}/{dataset}"
 
 PUBLISHED = "claims/published.csv"
 #: Speed as measured by ``benchmarks/suite.py``, and committed.

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from few_pictures import MODULES, hashes
@@ -13,6 +14,8 @@ from pacavit.data.protection import require_all_apart
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
 from pacavit.job import Job
+from pacavit.pipeline import dvc, rules
+from pages import change
 
 
 def job_from(dataset: str, **source) -> Job:
@@ -71,6 +74,17 @@ def test_archives_in_place_are_refused_where_snakemake_would_remove_them(project
     )
     with pytest.raises(PacavitError, match=r"coco\.archives\.directory: .*train2017\.zip is where .* writes"):
         require_all_apart("mini", given.data)
+
+
+def test_neither_snakemake_nor_dvc_begins_with_archives_in_place(project):
+    own("coco", "data/mini/archives/coco")
+    source = {"kind": "own", "directory": "data/mini/archives/coco", "verify": "nothing"}
+    change(Path("params/mini/data.yaml"), "coco.archives", source)
+    with pytest.raises(SystemExit, match=r"train2017\.zip is where stage archives_coco writes"):
+        rules.begin("mini", SimpleNamespace(is_main_process=False))
+    with pytest.raises(PacavitError, match=r"train2017\.zip is where stage archives_coco writes"):
+        dvc.write_yaml("mini", params.load("mini"))
+    assert not Path("dvc.yaml").exists()
 
 
 def test_archives_that_were_linked_before_are_not_in_place(project):

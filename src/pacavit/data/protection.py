@@ -12,7 +12,6 @@ from pacavit import paths
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
 from pacavit.params.data import DataPage, DownloadedArchives, OwnArchives
-from pacavit.pipeline.table import STAGES
 
 
 def require_all_apart(scale: str, data: DataPage) -> None:
@@ -42,10 +41,10 @@ def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = 
         for key, path in paths_of(source):
             refuse_prepared(path, f"{where}.{key}: {path}", holding=True)
         return
-    for key, file in DATASETS[dataset].files.items():
+    for file in DATASETS[dataset].files.values():
         path = Path(source.directory) / file.name
         refuse_prepared(path, f"{where}.directory: {path}")
-        output = Path(STAGES[f"archives_{dataset}"].outputs[key].path.format(scale=scale))
+        output = paths.path(paths.ARCHIVES, scale=scale, dataset=dataset) / file.name
         if not in_place and _entry(output) in (_entry(path), _real(path)):
             raise PacavitError(
                 f"{where}.directory: {path} is where stage archives_{dataset} writes, which Snakemake and DVC clear "
@@ -80,7 +79,7 @@ def _prepared() -> dict[tuple[str, Path], Path]:
         folder.name for folder in paths.path(paths.PARAMS, scale="*", page="*").parent.parent.glob("*/")
     ]
     folders = [
-        (dataset, Path(STAGES[f"prepare_{dataset}"].outputs["data"].path.format(scale=scale)))
+        (dataset, paths.path(paths.PREPARED, scale=scale, dataset=dataset))
         for scale in scales
         for dataset in DATASETS
     ]
