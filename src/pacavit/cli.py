@@ -342,6 +342,62 @@ def code() -> None:
     dvc.write_code()
 
 
+@cli.group()
+def scale() -> None:
+    """Make a scale: a folder of pages under params/."""
+
+
+@scale.command()
+@click.argument("name")
+@click.option(
+    "--images", type=PATH, help="To classify: IMAGES/CLASS/*, or IMAGES/train/CLASS/* and IMAGES/val/CLASS/*."
+)
+@click.option(
+    "--coco",
+    nargs=4,
+    type=PATH,
+    metavar="IMAGES JSON IMAGES JSON",
+    help="To detect: images and COCO's JSON, for training and for validation.",
+)
+@click.option(
+    "--segmentation",
+    nargs=4,
+    type=PATH,
+    metavar="IMAGES LABELS IMAGES LABELS",
+    help="To segment: images and label maps, for training and for validation.",
+)
+@click.option("--classes", type=PATH, help="Text with a class name a line, for --segmentation.")
+@click.option("--first-class", type=click.IntRange(0, 255), help="Label of the first class.")
+@click.option("--ignored", type=click.IntRange(0), multiple=True, help="Label of pixels that do not count.")
+@click.option(
+    "--like",
+    type=click.Choice(["mini", "paper"]),
+    default="mini",
+    show_default=True,
+    help="Scale to copy: mini trains a small model on a CPU, paper the paper's smallest on GPUs.",
+)
+def new(
+    name: str,
+    images: Path | None,
+    coco: tuple[Path, ...] | None,
+    segmentation: tuple[Path, ...] | None,
+    classes: Path | None,
+    first_class: int | None,
+    ignored: tuple[int, ...],
+    like: str,
+) -> None:
+    """Make the scale NAME for images of your own, with values from a look at them; edit its pages afterwards."""
+    if images is None and not coco and not segmentation:
+        raise click.UsageError("nothing to train on; give --images, --coco or --segmentation")
+    if not segmentation and (classes or ignored or first_class is not None):
+        raise click.UsageError("--classes, --first-class and --ignored are for --segmentation")
+    if ignored and first_class is None:
+        raise click.UsageError("--ignored needs --first-class, the label of the first class")
+    from pacavit.planning.scale import new
+
+    click.echo(new(name, like, images, coco or (), segmentation or (), classes, first_class, ignored))
+
+
 @cli.command()
 @scale_option
 def sources(scale: str) -> None:

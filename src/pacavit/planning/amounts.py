@@ -83,13 +83,22 @@ def _found(scale: str, given: params.Params, dataset: str) -> Amount:
     if (prepared / MANIFEST).is_file():
         return Amount(read_manifest(prepared)["counts"], _gigabytes(prepared), f"{prepared}, as prepared")
     if page.archives.kind == "folder":
-        return _of_folder(f"params/{scale}/data.yaml: {dataset}", page.archives)
+        return of_folder(f"params/{scale}/data.yaml: {dataset}", page.archives)
     if page.archives.kind == "digits" or page.prepare.complete:
         return _stated(dataset, page.archives)
     return _of_archives(dataset, Path(page.archives.directory))
 
 
-def _of_folder(where: str, source: Any) -> Amount:
+def of_folder(where: str, source: Any) -> Amount:
+    """Return how much a folder of the user's is.
+
+    Args:
+        where: the place that names it, for messages.
+        source: the section of the page.
+
+    Raises:
+        PacavitError: a path is missing, or annotations cannot be read.
+    """
     folders = dict.fromkeys(path for _, path in sources.paths_of(source))
     for path in folders:
         if not path.exists():
@@ -101,10 +110,17 @@ def _of_folder(where: str, source: Any) -> Amount:
     return Amount(images, sum(_gigabytes(path) for path in folders), ", ".join(map(str, folders)))
 
 
+def image_folders(source: Any) -> list[Path]:
+    """Return the folders that hold the images of a section of the page."""
+    if hasattr(source, "directory"):
+        return [Path(source.directory)]
+    return [Path(source.train.images), Path(source.val.images)]
+
+
 def _of_classes(folder: Path, val_fraction: float | None) -> dict[str, int]:
     if val_fraction is None:
-        return {split: len(list(_images(folder / split))) for split in ("train", "val")}
-    number = len(list(_images(folder)))
+        return {split: len(list(images_below(folder / split))) for split in ("train", "val")}
+    number = len(list(images_below(folder)))
     val = round(number * val_fraction)
     return {"train": number - val, "val": val}
 
@@ -113,7 +129,8 @@ def _of_split(source: Any) -> int:
     if not hasattr(source, "annotations"):
         labels = os.path.realpath(source.labels)
         return sum(
-            labels not in map(str, image.parents) for image in _images(Path(os.path.realpath(source.images)))
+            labels not in map(str, image.parents)
+            for image in images_below(Path(os.path.realpath(source.images)))
         )
     path = Path(source.annotations)
     try:
@@ -124,8 +141,8 @@ def _of_split(source: Any) -> int:
         ) from None
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    """Yield what has the name of an image; whether it is one, packing tells."""
+def images_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that have the name of an image; whether they are, packing tells."""
     for path, _ in sources.files_below(folder):
         if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
             yield path
