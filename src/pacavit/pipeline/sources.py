@@ -163,51 +163,59 @@ def _fingerprint(path: Path, by_hash: bool) -> str | None:
     found = list(files_below(path))
     if not found:
         return None
-    try:
-        regular = [file for file, status in found if stat.S_ISREG(status.st_mode)]
-        hashes = content.hashes_of(regular) if by_hash else {}
-    except OSError as error:
-        raise PacavitError(
-            f"{error.filename}: cannot be read ({error.strerror}); change its rights, or remove it"
-        ) from None
-    lines = []
-    for file, status in found:
-        name = file.relative_to(path).as_posix()
-        what = hashes.get(file) if by_hash else f"{status.st_size} {status.st_mtime_ns}"
-        lines.append(os.fsencode(f"{name}\0{what}"))
+    hashes: dict[Path, str] = {}
+    if by_hash:
+        try:
+            hashes = content.hashes_of([Path(file) for file, status in found if stat.S_ISREG(status.st_mode)])
+        except OSError as error:
+            raise PacavitError(
+                f"{error.filename}: cannot be read ({error.strerror}); change its rights, or remove it"
+            ) from None
+    top = len(str(path))
+    lines = [
+        os.fsencode(
+            f"{file[top:]}\0{hashes.get(Path(file)) if by_hash else f'{status.st_size} {status.st_mtime_ns}'}"
+        )
+        for file, status in found
+    ]
     digest = hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()[:16]
     size = sum(status.st_size for _, status in found)
     return f"files {len(found)}, bytes {size}, {'contents' if by_hash else 'times'} {digest}"
 
 
-def files_below(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files at or below a path but hidden ones, those behind links too, with their status."""
+def files_below(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files at or below a path but hidden ones, those behind links too, with their status.
+
+    A folder that cannot be read stands for what is in it; the job that is to read it tells of that.
+    """
+    # There may be a million, so that nothing is made of each but text.
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return
-    yield from _below(path, status, set())
-
-
-def _below(
-    path: Path, status: os.stat_result, passed: set[tuple[int, int]]
-) -> Iterator[tuple[Path, os.stat_result]]:
     if not stat.S_ISDIR(status.st_mode):
-        yield path, status
+        yield str(path), status
         return
-    identity = status.st_dev, status.st_ino
-    if identity in passed:
-        return  # a link to a folder above it
-    try:
-        with os.scandir(path) as opened:
-            entries = list(opened)
-    except OSError:
-        yield path, status  # the job that is to read it tells of it
-        return
-    for entry in entries:
-        if not entry.name.startswith("."):
+    pending = [(str(path), status, frozenset[tuple[int, int]]())]
+    while pending:
+        folder, status, above = pending.pop()
+        here = above | {(status.st_dev, status.st_ino)}
+        if here == above:
+            continue  # a link to a folder above it
+        try:
+            with os.scandir(folder) as opened:
+                entries = list(opened)
+        except OSError:
+            yield folder, status
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
             try:
                 status = entry.stat()
             except OSError:
                 status = entry.stat(follow_symlinks=False)  # of a link that leads nowhere
-            yield from _below(path / entry.name, status, passed | {identity})
+            if stat.S_ISDIR(status.st_mode):
+                pending.append((entry.path, status, here))
+            else:
+                yield entry.path, status

@@ -143,9 +143,9 @@ def _of_split(source: Any) -> int:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder that have the name of an image; whether they are, packing tells."""
-    for path, _ in sources.files_below(folder):
-        if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
-            yield path
+    for file, _ in sources.files_below(folder):
+        if (mimetypes.guess_type(file)[0] or "").startswith("image/"):
+            yield Path(file)
 
 
 def _gigabytes(path: Path) -> float:
