@@ -1,12 +1,11 @@
 # PaCa-ViT end to end. `snakemake --cores all` runs the miniature; `--config scale=paper` starts from the real archives.
 from snakemake.utils import min_version
 
-from pacavit import params
 from pacavit.pipeline import rules as pipeline, table
 
 min_version("9.0")
 
-PIPELINE = pipeline.begin(config.get("scale", params.DEFAULT_SCALE), workflow)
+PIPELINE = pipeline.begin(config, workflow)
 
 
 wildcard_constraints:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -68,3 +69,86 @@ def test_the_command_of_each_stage_is_one_the_command_line_knows(project, stage)
     result = CliRunner().invoke(cli, [*arguments, "--help"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage:")
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """A function that types a command; returns its exit code and what it printed."""
+
+    def type_(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["pacavit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out + captured.err
+
+    return type_
+
+
+@pytest.fixture
+def below(project, monkeypatch):
+    """A folder below the project's root, which is the current one."""
+    folder = project / "note books" / "größer"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [["stages", "coco"], ["stages", "coco", "--scale", "paper"], ["sync"]])
+def test_a_command_finds_the_project_from_a_folder_below(project, below, typed, arguments):
+    code, printed = typed(*arguments)
+    assert code == 0, printed
+    assert Path.cwd() == project
+    assert list(below.iterdir()) == []
+
+
+def test_a_command_finds_the_project_from_a_folder_that_a_link_led_to(
+    project, typed, monkeypatch, tmp_path_factory
+):
+    disk = tmp_path_factory.mktemp("disk")
+    (project / "data").symlink_to(disk)
+    monkeypatch.chdir(project / "data")
+    monkeypatch.setenv("PWD", str(project / "data"))
+    assert typed("stages", "coco")[0] == 0
+    assert Path.cwd() == project
+
+
+def test_paths_are_those_of_the_folder_in_which_they_are_typed(below, typed):
+    assert "note books/größer/none.pth: no such checkpoint" in typed("checkpoint", "inspect", "none.pth")[1]
+    (below / "there.pth").write_text("text")
+    assert "there.pth" in typed("checkpoint", "inspect", str(below / "there.pth"))[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync"],
+        ["code"],
+        ["stages"],
+        ["plan"],
+        ["pretrain", "test_pacavit"],
+        ["dvc"],
+        ["sources"],
+        ["complexity", "--scale", "mini"],
+    ],
+)
+def test_outside_a_project_a_command_says_where_to_go(tmp_path, monkeypatch, typed, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, printed = typed(*arguments)
+    assert code == 2
+    assert "in no project; change to the folder that holds params/ and the Snakefile" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outside_a_project_preflight_says_so(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    code, printed = typed("preflight")
+    assert (code, "in no project" in printed) == (1, True)
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, typed):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert typed("stages") == (2, "pacavit: the current folder is gone; change to another one\n")

@@ -55,6 +55,6 @@ def test_the_results_in_the_repository_follow_from_its_parameters_and_its_code(m
     """By what DVC knows: `dvc repro complexity costs`, and a commit of its dvc.lock, bring them up to date."""
     monkeypatch.chdir(ROOT)
     dvc.write_code()
-    found = records.Records("mini", params.load("mini"), dvc.Lock("mini").outputs)
+    found = records.Records("mini", params.load("mini"), dvc.Lock("mini", params.load("mini")).outputs)
     for stage in COUNTED:
         assert found.status(stage, {}).state == "fresh", found.status(stage, {}).reason

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -12,6 +14,17 @@ from click.core import ParameterSource
 from pacavit import __version__
 from pacavit.errors import PacavitError
 
+
+class UserPath(click.Path):
+    """A path relative to the folder in which the user typed it, for the project's root as the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        path = Path(super().convert(value, param, context))
+        folder = None if context is None else context.find_object(Path)
+        return path if folder is None or path.is_absolute() else Path(os.path.relpath(folder / path))
+
+
+PATH = UserPath()
 DATASETS = click.Choice(["imagenet", "coco", "ade20k"])
 HEADS = click.Choice(["paca", "upernet"])
 
@@ -48,13 +61,20 @@ def _train(stage: str, scale: str, **names: str | int) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """PaCa-ViT reproduced end to end.
 
-    A command is one stage of the pipeline, run from the project's root; `snakemake --cores all` runs them all
-    in order. Beside them, `predict` takes images of your own, `checkpoint` reads and writes files of weights, and
-    `sync` serves MLflow.
+    A command is one stage of the pipeline, run from the project's root or a folder below it; `snakemake --cores all`
+    runs them all in order. Beside them, `predict` takes images of your own, `checkpoint` reads and writes files of
+    weights, and `sync` serves MLflow.
     """
+    from pacavit import paths
+
+    root = paths.project_root()
+    if root is not None and not root.samefile(here := Path.cwd()):
+        context.obj = here
+        os.chdir(root)
 
 
 @cli.command()
@@ -167,15 +187,15 @@ def overview(scale: str) -> None:
 
 @cli.command()
 @click.argument("task", type=DATASETS)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--weights", type=click.Path(path_type=Path), required=True, help="File of trained weights.")
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--weights", type=PATH, required=True, help="File of trained weights.")
 @click.option("--model", "variant", metavar="VARIANT", required=True, help="Variant that the weights are of.")
 @click.option(
     "--head", type=HEADS, help="Segmentation head, for ade20k only.  [default: that of the weights]"
 )
 @click.option(
     "--classes",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Text with a class name a line.  [default: those of the prepared data set]",
 )
 @click.option(
@@ -188,7 +208,7 @@ def overview(scale: str) -> None:
     show_default=True,
     help="Score above which an object counts, for coco only.",
 )
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@click.option("--to", "target", type=PATH, required=True, help="Folder to write into.")
 @scale_option
 def predict(
     task: str,
@@ -258,10 +278,11 @@ def plan(target: str, scale: str, gpus: int | None, gpu: str | None, as_json: bo
 
     from pacavit import params
     from pacavit.pipeline import targets
-    from pacavit.planning import costs, table
+    from pacavit.planning import amounts, costs, table
 
+    given = params.load(scale)
     counted = costs.counted(targets.path("complexity.complexity", params.DEFAULT_SCALE))
-    found = table.plan_for(params.load(scale), scale, target, gpu, gpus, counted)
+    found = table.plan_for(given, scale, target, gpu, gpus, counted, amounts.found(scale, given, target))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -314,9 +335,78 @@ def dvc(scale: str) -> None:
 @cli.command()
 def code() -> None:
     """Write the digests of the stages' code, by which DVC sees an edit of it; DVC calls this by itself."""
+    from pacavit import paths
     from pacavit.pipeline import dvc
 
+    paths.require_project()
     dvc.write_code()
+
+
+@cli.group()
+def scale() -> None:
+    """Make a scale: a folder of pages under params/."""
+
+
+@scale.command()
+@click.argument("name")
+@click.option(
+    "--images", type=PATH, help="To classify: IMAGES/CLASS/*, or IMAGES/train/CLASS/* and IMAGES/val/CLASS/*."
+)
+@click.option(
+    "--coco",
+    nargs=4,
+    type=PATH,
+    metavar="IMAGES JSON IMAGES JSON",
+    help="To detect: images and COCO's JSON, for training and for validation.",
+)
+@click.option(
+    "--segmentation",
+    nargs=4,
+    type=PATH,
+    metavar="IMAGES LABELS IMAGES LABELS",
+    help="To segment: images and label maps, for training and for validation.",
+)
+@click.option("--classes", type=PATH, help="Text with a class name a line, for --segmentation.")
+@click.option("--first-class", type=click.IntRange(0, 255), help="Label of the first class.")
+@click.option("--ignored", type=click.IntRange(0), multiple=True, help="Label of pixels that do not count.")
+@click.option(
+    "--like",
+    type=click.Choice(["mini", "paper"]),
+    default="mini",
+    show_default=True,
+    help="Scale to copy: mini trains a small model on a CPU, paper the paper's smallest on GPUs.",
+)
+def new(
+    name: str,
+    images: Path | None,
+    coco: tuple[Path, ...] | None,
+    segmentation: tuple[Path, ...] | None,
+    classes: Path | None,
+    first_class: int | None,
+    ignored: tuple[int, ...],
+    like: str,
+) -> None:
+    """Make the scale NAME for images of your own, with values from a look at them; edit its pages afterwards."""
+    if images is None and not coco and not segmentation:
+        raise click.UsageError("nothing to train on; give --images, --coco or --segmentation")
+    if not segmentation and (classes or ignored or first_class is not None):
+        raise click.UsageError("--classes, --first-class and --ignored are for --segmentation")
+    if ignored and first_class is None:
+        raise click.UsageError("--ignored needs --first-class, the label of the first class")
+    from pacavit.planning.scale import new
+
+    click.echo(new(name, like, images, coco or (), segmentation or (), classes, first_class, ignored))
+
+
+@cli.command()
+@scale_option
+def sources(scale: str) -> None:
+    """Look whether the files that a scale's data.yaml names have changed; DVC calls this by itself."""
+    from pacavit import params
+    from pacavit.pipeline import sources, targets
+
+    given = params.load(scale)
+    sources.write(scale, given, sources.Sources(scale, given), targets.jobs(given.targets))
 
 
 @cli.command()
@@ -332,27 +422,29 @@ def readme(scale: str) -> None:
 @cli.command()
 def sync() -> None:
     """Hand to MLflow what it missed while it was away."""
+    from pacavit import paths
     from pacavit.redaction import redacted_output
     from pacavit.tracking.queue import shown_uri
     from pacavit.tracking.replay import sync_all
 
+    paths.require_project()
     with redacted_output():
         number = sync_all()
     click.echo(f"{number} runs are up to date at {shown_uri()}")
 
 
 @cli.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Of a classifier, detector or segmentor.",
 )
 @click.option(
     "--model", "variant", metavar="VARIANT", help="Variant of the weights.  [default: told from them]"
 )
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="New folder to write.")
+@click.option("--to", "target", type=PATH, required=True, help="New folder to write.")
 @click.option(
     "--side", type=click.IntRange(32, 512), default=224, show_default=True, help="Shorter side, pixels."
 )
@@ -364,9 +456,7 @@ def sync() -> None:
     show_default=True,
     help="Patch of the attention's figure, as share of height and width.",
 )
-@click.option(
-    "--classes", type=click.Path(path_type=Path), help="Names of a PaCa head's classes, a line each."
-)
+@click.option("--classes", type=PATH, help="Names of a PaCa head's classes, a line each.")
 def explain(
     images: tuple[Path, ...],
     weights: Path,
@@ -390,7 +480,7 @@ def checkpoint() -> None:
     """
 
 
-file_argument = click.argument("file", type=click.Path(path_type=Path))
+file_argument = click.argument("file", type=PATH)
 ema_option = click.option("--ema", is_flag=True, help="Take the running average (EMA) of the weights.")
 
 
@@ -417,7 +507,7 @@ def inspect(file: Path, variant: str | None, task: str | None, head: str | None,
 @click.option(
     "--to",
     "target",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="File to write: .safetensors, or .onnx of a classifier.",
 )

@@ -1,14 +1,20 @@
 """Paths beside most of the stages' outputs, which :mod:`pacavit.pipeline.table` states.
 
-Every path is relative to the project's root, which is the current folder of all commands. The constants
-are patterns in the syntax that :meth:`str.format` and Snakemake's wildcards share.
+Every path is relative to the project's root, into which the command line changes first. The constants are patterns in
+the syntax that :meth:`str.format` and Snakemake's wildcards share.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from pacavit.errors import PacavitError
+
 PARAMS = "params/{scale}/{page}.yaml"
+
+#: Fingerprints of the user's own files.
+SOURCES = "pipelines/{scale}/sources.json"
 
 #: Folders that the stages ``archives_*`` and ``prepare_*`` write.
 ARCHIVES = "data/{scale}/archives/{dataset}"
@@ -39,3 +45,40 @@ def path(pattern: str, **names: str | int) -> Path:
         KeyError: a name of the pattern is not given.
     """
     return Path(pattern.format(**names))
+
+
+def project_root() -> Path | None:
+    """Return the folder of the project that holds the current folder; None outside one.
+
+    That is the nearest one with pages of parameters. Where a link led here, the folders above the link count too.
+
+    Raises:
+        PacavitError: the current folder was removed.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise PacavitError("the current folder is gone; change to another one") from None
+    typed = Path(os.environ.get("PWD", here))
+    starts = [here]
+    if typed.is_absolute() and typed.exists() and typed.samefile(here):
+        starts.append(typed)
+    pages = PARAMS.format(scale="*", page="targets")
+    return next(
+        (folder for start in starts for folder in (start, *start.parents) if any(folder.glob(pages))), None
+    )
+
+
+def require_project() -> None:
+    """Refuse a current folder without pages of parameters.
+
+    Raises:
+        PacavitError: says where the project is, or what to look for.
+    """
+    root = project_root()
+    if root is None:
+        raise PacavitError(
+            f"{Path.cwd()}: in no project; change to the folder that holds params/ and the Snakefile, or one below it"
+        )
+    if not root.samefile(Path.cwd()):
+        raise PacavitError(f"{Path.cwd()}: not the project's root; change to {root}")

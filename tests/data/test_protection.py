@@ -81,7 +81,7 @@ def test_neither_snakemake_nor_dvc_begins_with_archives_in_place(project):
     source = {"kind": "own", "directory": "data/mini/archives/coco", "verify": "nothing"}
     change(Path("params/mini/data.yaml"), "coco.archives", source)
     with pytest.raises(SystemExit, match=r"train2017\.zip is where stage archives_coco writes"):
-        rules.begin("mini", SimpleNamespace(is_main_process=False))
+        rules.begin({}, SimpleNamespace(is_main_process=False))
     with pytest.raises(PacavitError, match=r"train2017\.zip is where stage archives_coco writes"):
         dvc.write_yaml("mini", params.load("mini"))
     assert not Path("dvc.yaml").exists()

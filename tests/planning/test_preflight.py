@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_no_gpu_is_to_be_mended_at_paper_scale_only(project, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert found("gpus", "mini", "all") == [("ok", "none, and the miniature needs none")]
+    assert found("gpus", "mini", "all") == [("ok", "none, and params/mini/plan.yaml plans without")]
     assert found("gpus", "paper", "main")[0][0] == "mend"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "A100")
@@ -105,3 +106,15 @@ def test_the_command_ends_with_1_if_something_is_to_be_mended_and_prints_json(pr
     assert result.exit_code == 1
     assert {"state": "mend", "name": "imagenet"}.items() <= json.loads(result.output)[1].items()
     assert not Path("data").exists()
+
+
+def test_a_page_that_plans_for_a_cpu_needs_no_gpu_at_any_scale(project, monkeypatch, sinfo):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    shutil.copytree("params/mini", "params/mine")
+    assert found("gpus", "mine", "only_imagenet") == [("ok", "none, and params/mine/plan.yaml plans without")]
+    sinfo("cpu* (null)")
+    assert found("slurm", "mine", "all", "slurm")[0][0] == "ok"
+    shutil.copy("params/paper/plan.yaml", "params/mini/plan.yaml")
+    assert found("gpus", "mini", "all")[0][0] == "mend"

@@ -104,7 +104,8 @@ def words_of_jobs(folder):
 
 def test_a_training_ends_before_its_time_limit_with_its_state_saved(cluster, clone):
     shorten(clone / "params/mini/pretrain.yaml", epochs=10000)
-    with training(clone, "--set-resources", "pretrain:runtime=1", "--retries", "0") as (process, _):
+    change(clone / "small/config.yaml", "set-resources.pretrain.runtime", 1)
+    with training(clone, "--retries", "0") as (process, _):
         code = process.wait(300)
     printed = (clone / "printed").read_text()
     assert code == 1

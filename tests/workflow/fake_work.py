@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from pacavit import files
-from pacavit.pipeline import code
+from pacavit import files, params
+from pacavit.pipeline import code, sources
 from pacavit.pipeline.table import STAGES
 
 
@@ -14,7 +14,8 @@ def write_outputs(job) -> None:
     digest = hashlib.sha256(json.dumps(job.values, sort_keys=True).encode())
     digest.update(code.digest(STAGES[job.stage]).encode())
     several = [path for paths in job.aggregated.values() for _, path in paths]
-    for path in [*job.inputs.values(), *several]:
+    own = sources.files_of(job.stage, params.load(job.scale), job.names)
+    for path in [*job.inputs.values(), *several, *own]:
         digest.update(_content(path))
     for path in job.outputs.values():
         _write(path, hashlib.sha256(digest.digest() + str(path).encode()).hexdigest())

@@ -57,3 +57,21 @@ def test_the_slurm_profile_plans_the_paper_on_gpus(unbuilt):
     drawing = re.search(r"rule figures_coco:.*?resources: (.*?)$", printed, re.DOTALL | re.MULTILINE)[1]
     assert "slurm_partition=cpu" in drawing.split(", ")
     assert "gpu=" not in drawing
+
+
+@pytest.mark.parametrize("form", ["--config", "--configfile"])
+def test_an_unknown_key_of_the_configuration_plans_nothing(unbuilt, form):
+    (unbuilt.folder / "mine.yaml").write_text("scal: paper\n")
+    value = {"--config": "scal=paper", "--configfile": "mine.yaml"}[form]
+    printed = unbuilt.run("snakemake", "-n", form, value, check=False)
+    assert "pacavit: --config scal=paper: unknown key; expected scale; did you mean 'scale'?" in printed
+    assert "Traceback" not in printed
+    assert "pretrain" not in printed
+
+
+def test_a_resource_that_would_drop_those_of_the_profile_submits_nothing(unbuilt):
+    printed = unbuilt.run(
+        "snakemake", "-n", "--profile", "slurm", "--set-resources", "pretrain:gpu=4", check=False
+    )
+    assert "pacavit: --set-resources replaces that whole section of the profile slurm" in printed
+    assert "rule pretrain" not in printed

@@ -38,7 +38,7 @@ def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = 
     """
     where = f"params/{scale}/data.yaml: {dataset}.archives"
     if not isinstance(source, (OwnArchives, DownloadedArchives)):
-        for key, path in _paths(source):
+        for key, path in paths_of(source):
             refuse_prepared(path, f"{where}.{key}: {path}", holding=True)
         return
     for file in DATASETS[dataset].files.values():
@@ -86,11 +86,11 @@ def _prepared() -> dict[tuple[str, Path], Path]:
     return {(dataset, folder): _real(folder) for dataset, folder in folders}
 
 
-def _paths(source: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
+def paths_of(source: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
     """Give the files and folders that a section of the page names, by dotted key."""
     for key, value in source:
         if isinstance(value, BaseModel):
-            yield from _paths(value, f"{prefix}{key}.")
+            yield from paths_of(value, f"{prefix}{key}.")
         elif key in ("directory", "images", "labels", "annotations"):
             yield f"{prefix}{key}", Path(value)
 

@@ -65,21 +65,40 @@ def load(scale: str) -> Params:
         PacavitError: a file is missing or is not YAML; a key is unknown, missing, mistyped or out of range; the
             scale's name, which goes into command lines, has other signs than letters, digits, ``_``, ``-`` and ``.``.
     """
+    check_name(scale)
+    folder = paths.path(paths.PARAMS, scale=scale, page="targets").parent
+    if not folder.is_dir():
+        paths.require_project()
+        known = sorted(p.name for p in folder.parent.glob("*/"))
+        raise PacavitError(f"{folder}: no such scale; choose one of {', '.join(known)}")
+    return read(folder)
+
+
+def read(folder: Path) -> Params:
+    """Read and check every page in a folder.
+
+    Raises:
+        PacavitError: as :func:`load`.
+    """
+    pages = {}
+    for name, model in Params.__annotations__.items():
+        pages[name] = _page(folder / f"{name}.yaml", globals()[model])
+    params = Params(**pages)
+    for name in _PER_VARIANT:
+        _covers(folder / f"{name}.yaml", "variants", params.targets.variants, getattr(params, name).variants)
+    return params
+
+
+def check_name(scale: str) -> None:
+    """Refuse a scale's name that cannot be one.
+
+    Raises:
+        PacavitError: it goes into command lines and paths, and has other signs than those.
+    """
     if not _SCALE.fullmatch(str(scale)):
         raise PacavitError(
             f"scale {scale!r}: expected a folder below params/, named with letters, digits, '_', '-' and '.'; rename it"
         )
-    folder = paths.path(paths.PARAMS, scale=scale, page="targets").parent
-    if not folder.is_dir():
-        known = sorted(p.name for p in folder.parent.glob("*/"))
-        raise PacavitError(f"{folder}: no such scale; choose one of {', '.join(known) or '(none found)'}")
-    pages = {}
-    for name, model in Params.__annotations__.items():
-        pages[name] = _page(paths.path(paths.PARAMS, scale=scale, page=name), globals()[model])
-    params = Params(**pages)
-    for name in _PER_VARIANT:
-        _covers(scale, name, "variants", params.targets.variants, getattr(params, name).variants)
-    return params
 
 
 def select(params: Params, keys: tuple[str, ...], **names: str | int) -> dict[str, Any]:
@@ -201,8 +220,7 @@ def _known_keys(model: type[BaseModel]) -> set[str]:
     return keys
 
 
-def _covers(scale: str, page: str, section: str, wanted: list[str], given: dict[str, Any]) -> None:
+def _covers(source: Path, section: str, wanted: list[str], given: dict[str, Any]) -> None:
     for name in wanted:
         if name not in given:
-            source = paths.path(paths.PARAMS, scale=scale, page=page)
             raise PacavitError(f"{source}: {section} has no {name!r}, which targets.yaml asks for; add it")

@@ -43,10 +43,19 @@ class DownloadedArchives(Page):
     )
 
 
-class ImageFolder(Page):
-    """Images of one's own to classify, a folder a class: below ``train`` and ``val``, or to be split."""
+class Folder(Page):
+    """Images of one's own."""
 
     kind: Literal["folder"]
+    compare: Literal["times", "hash"] = Field(
+        default="times",
+        description="a changed file is known by its size and time, or by its content, which reads every file once",
+    )
+
+
+class ImageFolder(Folder):
+    """Images of one's own to classify, a folder a class: below ``train`` and ``val``, or to be split."""
+
     directory: Directory = Field(description="train/CLASS/* and val/CLASS/*; or CLASS/* with val_fraction")
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="share of each class that validates, where there is no val"
@@ -61,10 +70,9 @@ class AnnotatedFolder(Page):
     annotations: Annotated[str, Field(min_length=1)]
 
 
-class CocoFolder(Page):
+class CocoFolder(Folder):
     """Images of one's own to detect in."""
 
-    kind: Literal["folder"]
     train: AnnotatedFolder
     val: AnnotatedFolder
 
@@ -76,10 +84,9 @@ class LabelledFolder(Page):
     labels: Directory
 
 
-class Ade20kFolder(Page):
+class Ade20kFolder(Folder):
     """Images of one's own to segment."""
 
-    kind: Literal["folder"]
     train: LabelledFolder
     val: LabelledFolder
     # A map has one byte a pixel, and mmsegmentation takes two of its values for no label.

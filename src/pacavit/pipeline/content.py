@@ -32,7 +32,7 @@ def digest(path: Path) -> str | None:
     path = Path(path)
     if path.is_dir():
         return _folder(path)
-    return _of_files([path]).get(path)
+    return hashes_of([path]).get(path)
 
 
 def _folder(path: Path) -> str:
@@ -40,13 +40,13 @@ def _folder(path: Path) -> str:
     signatures = {path: _signature(manifest)} if manifest.is_file() else {}
     if known := _known(signatures):
         return known[path]
-    listed = listing(path, _of_files(list(_files(path))))
+    listed = listing(path, hashes_of(list(_files(path))))
     found = hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
     _remember(signatures, dict.fromkeys(signatures, found))
     return found
 
 
-def _of_files(paths: list[Path]) -> dict[Path, str]:
+def hashes_of(paths: list[Path]) -> dict[Path, str]:
     """Return the hashes of files, but for those that are gone by now, such as links that lead nowhere."""
     signatures = {file: signature for file in paths if (signature := _signature(file)) is not None}
     known = _known(signatures)

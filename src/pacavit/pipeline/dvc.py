@@ -21,7 +21,7 @@ from pacavit import params, paths
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file, write_json
-from pacavit.pipeline import cache, code, content
+from pacavit.pipeline import cache, code, content, sources
 from pacavit.pipeline.records import Made, Records, save
 from pacavit.pipeline.table import STAGES, Names, Output, Stage
 from pacavit.pipeline.targets import command, inputs, name, pattern, product, targets
@@ -30,6 +30,9 @@ from pacavit.pipeline.targets import command, inputs, name, pattern, product, ta
 CODE = "code.json"
 CODE_STAGE = "code"
 _SOURCE = "src/pacavit"
+
+#: The stage that looks at the user's own files each time.
+SOURCES_STAGE = "sources"
 
 _HEAD = "# Made by `pacavit dvc --scale {scale}` from src/pacavit/pipeline/table.py: edit that instead.\n"
 
@@ -50,11 +53,16 @@ def yaml_text(scale: str, given: params.Params) -> str:
     stages: dict[str, Any] = {}
     if root == Path("."):
         stages[CODE_STAGE] = {"cmd": "pacavit code", "deps": [_SOURCE], "outs": [CODE]}
+    inside = {} if root == Path(".") else {"wdir": above.as_posix()}
+    if any(_reads_sources(spec, given) for spec in STAGES.values()):
+        out = {str(sources.file(scale)): {"cache": False, "persist": True}}
+        look = f"pacavit sources --scale {scale}"
+        stages[SOURCES_STAGE] = inside | {"cmd": look, "outs": [out], "always_changed": True}
     for stage, spec in STAGES.items():
         if spec.released:
             continue
         wanted = targets(stage, given.targets)
-        entry = ({} if root == Path(".") else {"wdir": above.as_posix()}) | _entry(spec, scale)
+        entry = inside | _entry(spec, scale, given)
         if not spec.wildcards:
             stages[stage] = entry
         elif wanted == list(product(spec, given.targets)):
@@ -100,15 +108,37 @@ def why_not() -> str | None:
     """Return why DVC does not version this folder, or None if it does."""
     if not Path(".dvc").is_dir():
         return "this folder is no repository of DVC: `dvc init` makes it one"
-    here = Path.cwd()
-    if any((folder / ".git").exists() for folder in (here, *here.parents)):
-        return None
     if cache.option("core", "no_scm", "false").lower() == "true":
         return None
+    here = Path.cwd()
+    for root in (here, *here.parents):
+        if (root / ".git").exists():
+            outside = next((path for path in _folders_of_outputs() if not _is_inside(path, root)), None)
+            return outside and (
+                f"{outside}/ is a link out of the Git repository, where DVC refuses outputs: `dvc config --local "
+                "core.no_scm true` lets it go by itself"
+            )
     return "this folder is no Git repository: `git init` makes it one, `dvc config core.no_scm true` does without"
 
 
-def _entry(spec: Stage, scale: str) -> dict[str, Any]:
+def _reads_sources(spec: Stage, given: params.Params) -> bool:
+    return not spec.released and sources.is_read(spec.name, given)
+
+
+def _folders_of_outputs() -> list[Path]:
+    """Return the folders that hold what DVC caches, and those in them."""
+    cached = [
+        o.path for spec in STAGES.values() for o in spec.outputs.values() if o.kind in ("cached", "folder")
+    ]
+    tops = [Path(top) for top in dict.fromkeys(path.split("/")[0] for path in cached)]
+    return [folder for top in tops for folder in (top, *sorted(top.glob("*/")))]
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _entry(spec: Stage, scale: str, given: params.Params) -> dict[str, Any]:
     """Return a stage as DVC takes it, with the wildcards as items."""
 
     def filled(text: str) -> str:
@@ -125,6 +155,8 @@ def _entry(spec: Stage, scale: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"cmd": filled(command(spec.name))}
     if read:
         entry["deps"] = list(dict.fromkeys(read))
+    if _reads_sources(spec, given):
+        by_file[str(sources.file(scale))] = [str(spec.source)]
     entry["params"] = [{file: keys or None} for file, keys in (*by_file.items(), (CODE, [spec.name]))]
     for output in spec.outputs.values():
         kind, value = _output(output, filled(output.path))
@@ -157,10 +189,12 @@ class Lock:
 
     Args:
         scale: folder below ``params/``.
+        given: its parameters.
     """
 
-    def __init__(self, scale: str) -> None:
+    def __init__(self, scale: str, given: params.Params) -> None:
         self.scale = scale
+        self._given = given
         self._pages: dict[str, Any] = {}
 
     @cached_property
@@ -201,6 +235,11 @@ class Lock:
         differs = any(_hashes(entry, kind) != hashes for kind, hashes in expected.items())
         return differs or not cache.is_cached(expected["outs"][CODE])
 
+    def lacks_sources(self) -> bool:
+        """Return whether DVC does not know the fingerprints of the user's own files as they are."""
+        path = str(sources.file(self.scale))
+        return _hashes(self._stages.get(SOURCES_STAGE, {}), "outs") != {path: content.digest(Path(path))}
+
     def _expected(
         self, made: Made, written: Mapping[str, str | None], entry: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
@@ -219,6 +258,10 @@ class Lock:
             else:
                 values[file] = self._value(file)
         values[CODE] = {made.stage: made.code}
+        if _reads_sources(spec, self._given):
+            paths_of = sources.files_of(made.stage, self._given, made.names)
+            known = {str(path): made.inputs[str(path)] for path in paths_of if str(path) in made.inputs}
+            values[str(sources.file(self.scale))] = {str(spec.source): known}
         says = {
             "cmd": entry.get("cmd") == command(made.stage, self.scale, **made.names),
             "deps": _hashes(entry, "deps") == read,
@@ -247,12 +290,16 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
     Raises:
         PacavitError: DVC refuses.
     """
+    wanted = list(wanted)
+    sources.write(scale, given, found.sources, wanted)
     if why_not() is not None:
         return
     write_code()
     write_yaml(scale, given)
-    lock = Lock(scale)
+    lock = Lock(scale, given)
     lacking = [CODE_STAGE] if lock.lacks_code() else []
+    if sources.file(scale).is_file() and lock.lacks_sources():
+        lacking.append(SOURCES_STAGE)
     for stage, names in wanted:
         if STAGES[stage].released:
             continue

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pacavit import params
 from pacavit.files import write_json
 from pacavit.pipeline import code, content
+from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, inputs, name, optional, outputs, ref
 
@@ -32,7 +33,7 @@ class Made:
         stage, scale, names: which job.
         params: values by ``page:dotted.key``.
         code: digest.
-        inputs: hash of each file and folder that it reads, by path.
+        inputs: hash of each file and folder that it reads, by path; of the user's own a fingerprint.
     """
 
     stage: str
@@ -79,6 +80,10 @@ class Records:
         adopt: returns the outputs of a job by path if another record, such as DVC's, says that what goes into it now
             gave what is there.
         forced: tells of a job whether it is to run whatever the records say.
+        sources: the user's own files, if they were looked at already.
+
+    Attributes:
+        sources: the user's own files.
     """
 
     def __init__(
@@ -87,11 +92,13 @@ class Records:
         given: params.Params,
         adopt: Callable[[Made, Mapping[str, str | None]], dict[str, str] | None] = lambda made, found: None,
         forced: Callable[[str, Names], bool] = lambda stage, names: False,
+        sources: Sources | None = None,
     ) -> None:
         self.scale = scale
         self.params = given
         self._adopt = adopt
         self._forced = forced
+        self.sources = sources or Sources(scale, given)
         self._code = code.digests()
         self._status: dict[str, Status] = {}
 
@@ -115,6 +122,7 @@ class Records:
             if digest is None:
                 return Status("stale", f"{path} is missing")
             found[str(path)] = digest
+        found |= self.sources.of(stage, names)
         values = params.select(self.params, STAGES[stage].params, **names)
         made = Made(stage, self.scale, names, values, self._code[stage], found)
         written = outputs(stage, self.scale, names)

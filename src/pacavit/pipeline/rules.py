@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ from pacavit import params, paths
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
-from pacavit.pipeline import cache, dvc, targets
+from pacavit.pipeline import cache, dvc, profile, targets
 from pacavit.pipeline.records import Records, forget
+from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
 
 _LOCKS = Path(".snakemake/locks")
+#: Of Snakemake's --config and --configfile.
+_CONFIG_KEY = "scale"
 
 
 class Pipeline:
@@ -45,6 +49,7 @@ class Pipeline:
         self.scale = scale
         self.params = params.load(scale)
         self._workflow = workflow
+        self._sources = Sources(scale, self.params)
         self._records: Records | None = None
 
     @property
@@ -57,7 +62,8 @@ class Pipeline:
         return self._records
 
     def _look(self, forced: Callable[[str, Names], bool] = lambda stage, names: False) -> Records:
-        return Records(self.scale, self.params, dvc.Lock(self.scale).outputs, forced)
+        lock = dvc.Lock(self.scale, self.params)
+        return Records(self.scale, self.params, lock.outputs, forced, self._sources)
 
     def _begin(self) -> None:
         """Take from DVC's cache what it has of jobs whose outputs are gone or others, and let DVC know the rest."""
@@ -220,12 +226,29 @@ class Pipeline:
         return paths.fill(text, scale=self.scale)
 
 
-def begin(scale: str, workflow: Any) -> Pipeline:
-    """Check the parameters; end with one line on a mistake."""
+def scale_of(config: Mapping[str, Any]) -> str:
+    """Return the scale that Snakemake's configuration asks for.
+
+    Raises:
+        PacavitError: it holds another key, which would have no effect.
+    """
+    for key in config:
+        if key != _CONFIG_KEY:
+            near = get_close_matches(str(key).lower(), [_CONFIG_KEY], n=1)
+            hint = f"did you mean {_CONFIG_KEY!r}?" if near else "parameters are edited in params/<scale>/"
+            raise PacavitError(f"--config {key}={config[key]}: unknown key; expected {_CONFIG_KEY}; {hint}")
+    return str(config.get(_CONFIG_KEY, params.DEFAULT_SCALE))
+
+
+def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
+    """Check Snakemake's configuration and the parameters; end with one line on a mistake."""
     if shutil.which("pacavit") is None:
         # The rules call it, and the environment that holds it is not activated.
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
+        scale = scale_of(config)
+        if workflow.is_main_process:
+            profile.check(sys.argv[1:])
         pipeline = Pipeline(scale, workflow)
         require_all_apart(scale, pipeline.params.data)
         pipeline.parts()

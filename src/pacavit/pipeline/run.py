@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.job import Declared, Job, View
-from pacavit.pipeline import cache, code, content, index, records
+from pacavit.pipeline import cache, code, content, index, records, sources
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, command, inputs, name, optional, outputs, ref
 from pacavit.runtime.distributed import is_main
@@ -38,7 +39,8 @@ def restore(stage: str, scale: str, **names: str | int) -> bool:
     Raises:
         PacavitError: a parameter is wrong, or an input is missing.
     """
-    made, missing = _made(stage, scale, names, params.load(scale))
+    given = params.load(scale)
+    made, missing = _made(stage, scale, names, given, sources.Sources(scale, given))
     if missing or not cache.restore(made):
         return False
     report(f"{name(stage, names)}: taken from DVC's cache")
@@ -52,7 +54,8 @@ def run(stage: str, scale: str, **names: str | int) -> None:
         PacavitError: a parameter is wrong, an input is missing, or another process runs the same job.
     """
     given = params.load(scale)
-    made, missing = _made(stage, scale, names, given)
+    own = sources.Sources(scale, given)
+    made, missing = _made(stage, scale, names, given, own)
     if missing:
         report(
             f"{stage}: {len(missing)} results of other stages are not there yet and left out, such as {missing[0]}"
@@ -76,18 +79,23 @@ def run(stage: str, scale: str, **names: str | int) -> None:
             )
     if is_main() and stage == "report":
         index.write()
+    if is_main() and STAGES[stage].source:
+        made = replace(made, inputs={**made.inputs, **own.of(stage, names)})  # a download has brought them
+        sources.write(scale, given, own, [(stage, names)])
     if is_main() and not missing:
         records.save(made, {str(path): content.digest(path) for path in written.values()})
 
 
-def _made(stage: str, scale: str, names: Names, given: params.Params) -> tuple[records.Made, list[Path]]:
+def _made(
+    stage: str, scale: str, names: Names, given: params.Params, own: sources.Sources
+) -> tuple[records.Made, list[Path]]:
     """Return what goes into a job, and the aggregated files that are not there yet."""
     spec = STAGES[stage]
     values = params.select(given, spec.params, **names)
     _check_inputs(stage, scale, names)
     several, missing = _split(aggregated(stage, scale, given.targets))
     several |= optional(stage, scale, given.targets)
-    hashes = _hashes(inputs(stage, scale, names), several)
+    hashes = _hashes(inputs(stage, scale, names), several) | own.of(stage, names)
     return records.Made(stage, scale, names, values, code.digest(spec), hashes), missing
 
 

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pacavit import params
 from pacavit.errors import PacavitError
-from pacavit.pipeline import code
+from pacavit.pipeline import code, sources
 from pacavit.pipeline.table import STAGES
 from pacavit.pipeline.targets import aggregated, command, inputs, name, outputs, targets
 
@@ -40,6 +40,8 @@ def one(stage: str, scale: str) -> str:
     read = [(f"{key} ({spec.inputs[key]})", path) for key, path in inputs(stage, scale, names).items()]
     for text, files in aggregated(stage, scale, given.targets).items():
         read += [(text, path) for _, path in files]
+    if wanted:
+        read += [("yours", path) for path in sources.files_of(stage, given, names)]
     parts = {
         "command": [command(stage, scale, **names)],
         "function": [spec.function],

@@ -63,6 +63,7 @@ class Stage:
         threads, mem_mb: of Snakemake.
         priority: of Snakemake, between jobs that are ready.
         disposable: its outputs may be deleted once all that reads them is made.
+        source: section of the page ``data`` that names files of the user's which it reads.
         released: it works on the authors' weights, and has jobs where they were published only.
     """
 
@@ -80,6 +81,7 @@ class Stage:
     mem_mb: int = 2000
     priority: int = 0
     disposable: bool = False
+    source: str | None = None
     released: bool = False
 
 
@@ -126,6 +128,7 @@ def _archives(dataset: str) -> Stage:
         threads=_PROCESSES,
         priority=_FIRST,
         disposable=True,
+        source=dataset,
     )
 
 
@@ -225,6 +228,7 @@ def _released(task: Task) -> Stage:
         wildcards=wildcards,
         params=("data:released",),
         mem_mb=4000,
+        source="released",
         released=True,
     )
 

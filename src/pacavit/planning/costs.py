@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pacavit import params
-from pacavit.data.registry import DATASETS
 from pacavit.params.plan import Processor
 from pacavit.pipeline import targets
 from pacavit.pipeline.table import Names
+from pacavit.planning import amounts
+from pacavit.planning.amounts import Amounts
 
 _GIGABYTE = 1e9
 #: Parameter, gradient and AdamW's two moments, in fp32.
@@ -66,7 +67,14 @@ class Machine:
     count: int
 
 
-def costs(scale: str, given: params.Params, target: str, machine: Machine, known: Counts) -> list[Cost]:
+def costs(
+    scale: str,
+    given: params.Params,
+    target: str,
+    machine: Machine,
+    known: Counts,
+    data: Amounts | None = None,
+) -> list[Cost]:
     """Return the cost of every job of a target, in the order of the stages.
 
     Args:
@@ -75,25 +83,30 @@ def costs(scale: str, given: params.Params, target: str, machine: Machine, known
         target: as of :func:`pacavit.pipeline.targets.jobs`.
         machine: what the plan is for.
         known: from :func:`counted`.
+        data: how much the data are; as the pages state it without this.
 
     Raises:
         PacavitError: no such target.
     """
     models = Models(given, known)
+    data = amounts.stated(given) if data is None else data
     return [
-        _cost(given, stage, names, machine, models) for stage, names in targets.jobs(given.targets, target)
+        _cost(given, stage, names, machine, models, data)
+        for stage, names in targets.jobs(given.targets, target)
     ]
 
 
-def _cost(given: params.Params, stage: str, names: Names, machine: Machine, models: Models) -> Cost:
+def _cost(
+    given: params.Params, stage: str, names: Names, machine: Machine, models: Models, data: Amounts
+) -> Cost:
     if stage.startswith(("archives_", "prepare_")):
-        return data_cost(given, stage, names)
+        return data_cost(given, stage, names, data)
     task = {"pretrain": "imagenet"}.get(stage, stage.rpartition("_")[2])
     if stage in _TRAININGS:
-        return _training_cost(given, stage, names, machine, models)
+        return _training_cost(given, stage, names, machine, models, data)
     if stage.startswith("evaluate_"):
         model = models.costs(task, str(names["variant"]), str(names.get("head", "")))
-        images = images_of(given, task)["val"]
+        images = data[task].images["val"]
         flops = 2 * model["multiply_adds"] * images * (_ADE20K_ASPECT if task == "ade20k" else 1)
         source = f"{model['multiply_adds'] / 1e9:.1f} G multiply-adds × 2 × {images:,} images"
         used = 1 if task == "imagenet" else machine.count
@@ -106,28 +119,25 @@ def _cost(given: params.Params, stage: str, names: Names, machine: Machine, mode
     return Cost(stage, names, (0.0, 0.0), (0.01, 0.03), 0, (0.0, 0.0), 2.0, 0.01, "assumed: minutes")
 
 
-def data_cost(given: params.Params, stage: str, names: Names) -> Cost:
+def data_cost(given: params.Params, stage: str, names: Names, data: Amounts) -> Cost:
     """Return the cost of providing or preparing a data set."""
     step, dataset = stage.split("_")
-    size = sum(file.size or _GIGABYTE for file in DATASETS[dataset].files.values()) / _GIGABYTE
-    images = sum(images_of(given, dataset).values())
-    if getattr(given.data, dataset).archives.kind == "digits":
-        size = images * 1e-5  # some 10 kB a picture
+    size, images = data[dataset].gigabytes, sum(data[dataset].images.values())
     if step == "archives":
-        return Cost(
-            stage, names, (0.0, 0.0), (0.0, 0.05), 0, (0.0, 0.0), 0.3, size, "registry: official sizes"
-        )
+        return Cost(stage, names, (0.0, 0.0), (0.0, 0.05), 0, (0.0, 0.0), 0.3, size, data[dataset].source)
     hours = images / given.plan.prepare_images_per_s / 3600
     source = f"{images:,} images at {given.plan.prepare_images_per_s:.0f}/s and core, {given.plan.cores} cores to one"
     return Cost(stage, names, (0.0, 0.0), (hours / given.plan.cores, hours), 0, (0.0, 0.0), 1.0, size, source)
 
 
-def _training_cost(given: params.Params, stage: str, names: Names, machine: Machine, models: Models) -> Cost:
+def _training_cost(
+    given: params.Params, stage: str, names: Names, machine: Machine, models: Models, data: Amounts
+) -> Cost:
     task = "imagenet" if stage == "pretrain" else stage
     recipe = getattr(given, stage).recipe
     model = models.costs(task, str(names["variant"]), str(names.get("head", "")))
-    images, validations = _images_and_validations(given, stage)
-    validated = validations * images_of(given, task)["val"] * (_ADE20K_ASPECT if stage == "ade20k" else 1)
+    images, validations = _images_and_validations(given, stage, data)
+    validated = validations * data[task].images["val"] * (_ADE20K_ASPECT if stage == "ade20k" else 1)
     flops = 2 * model["multiply_adds"] * (3 * images + validated)
     step = f"{model['multiply_adds'] / 1e9:.1f} G multiply-adds × 2"
     source = f"{step} × (3 × {images:,} images + {validated:,.0f} validated)"
@@ -169,20 +179,12 @@ def _on_processors(
     )
 
 
-def images_of(given: params.Params, dataset: str) -> dict[str, int]:
-    """Return the number of images of each split: the miniature's own, or the official ones."""
-    archives = getattr(given.data, dataset).archives
-    if archives.kind == "digits":
-        return {"train": archives.train_images, "val": archives.val_images}
-    return dict(DATASETS[dataset].counts)
-
-
-def _images_and_validations(given: params.Params, stage: str) -> tuple[int, int]:
+def _images_and_validations(given: params.Params, stage: str, data: Amounts) -> tuple[int, int]:
     recipe = getattr(given, stage).recipe
     if stage == "ade20k":
         return recipe.updates * recipe.global_batch, -(-recipe.updates // recipe.validate_updates)
     dataset = "imagenet" if stage == "pretrain" else stage
-    batches = max(1, images_of(given, dataset)["train"] // recipe.global_batch)
+    batches = max(1, data[dataset].images["train"] // recipe.global_batch)
     every = 1 if stage == "pretrain" else recipe.validate_epochs
     return recipe.epochs * batches * recipe.global_batch, -(-recipe.epochs // every)
 

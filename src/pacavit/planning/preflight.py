@@ -13,8 +13,9 @@ from typing import Literal
 from pacavit import params
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.pipeline import targets
+from pacavit.pipeline import dvc, sources, targets
 from pacavit.pipeline.table import Names
+from pacavit.planning import amounts
 from pacavit.planning.costs import data_cost
 from pacavit.tracking import git_commit
 
@@ -51,8 +52,8 @@ def check(scale: str, target: str, profile: str | None = None) -> list[Finding]:
     wanted = {stage for stage, _ in jobs}
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _archives(scale, given, wanted),
-        lambda: _disk(scale, given, jobs),
-        lambda: _slurm() if profile else _gpus(scale),
+        lambda: _disk(scale, given, target, jobs),
+        lambda: _slurm(scale, given) if profile else _gpus(scale, given),
         _mlflow,
         _git,
     ]
@@ -68,6 +69,8 @@ def _archives(scale: str, given: params.Params, wanted: set[str]) -> Iterator[Fi
             yield Finding("ok", dataset, "prepared already")
         elif source.kind == "own":
             yield _own(scale, dataset, Path(source.directory), source.verify)
+        elif source.kind == "folder":
+            yield _folder(scale, dataset, sources.files_of(f"archives_{dataset}", given, {}))
         elif (
             source.kind == "download"
             and any(f.url is None for f in info.files.values())
@@ -94,14 +97,31 @@ def _own(scale: str, dataset: str, folder: Path, verify: str) -> Finding:
     return Finding("ok", dataset, f"all archives are in {folder}")
 
 
-def _disk(scale: str, given: params.Params, jobs: list[tuple[str, Names]]) -> Iterator[Finding]:
-    data = sum(
-        data_cost(given, stage, names).disk
+def _folder(scale: str, dataset: str, paths: list[Path]) -> Finding:
+    for path in paths:
+        if not path.exists():
+            return Finding("mend", dataset, f"{path}: no such file or folder; mend params/{scale}/data.yaml")
+    return Finding("ok", dataset, f"starts from {', '.join(map(str, paths))}")
+
+
+def _disk(scale: str, given: params.Params, target: str, jobs: list[tuple[str, Names]]) -> Iterator[Finding]:
+    try:
+        there = amounts.found(scale, given, target)
+    except PacavitError as error:
+        yield Finding("mend", "disk", f"what the data need is unknown: {error}")
+        return
+    missing = [
+        (stage, names)
         for stage, names in jobs
-        if stage.startswith(("archives_", "prepare_"))
-        and not all(path.exists() for path in targets.outputs(stage, scale, names).values())
+        if not all(path.exists() for path in targets.outputs(stage, scale, names).values())
+    ]
+    prepared = {f"archives_{d}" for d in DATASETS if (f"prepare_{d}", {}) not in missing}
+    data = sum(
+        data_cost(given, stage, names, there).disk
+        for stage, names in missing
+        if stage.startswith(("archives_", "prepare_")) and stage not in prepared
     )
-    trainings = sum(_TRAINING_DISK for stage, _ in jobs if stage in ("pretrain", "coco", "ade20k"))
+    trainings = sum(_TRAINING_DISK for stage, _ in missing if stage in ("pretrain", "coco", "ade20k"))
     for name, needed in (("data", data), ("checkpoints", trainings / 2), ("work", trainings / 2)):
         existing = Path(name) if Path(name).exists() else Path()
         free = shutil.disk_usage(existing).free / 1e9
@@ -112,15 +132,19 @@ def _disk(scale: str, given: params.Params, jobs: list[tuple[str, Names]]) -> It
             yield Finding("ok", "disk", text)
 
 
-def _gpus(scale: str) -> Iterator[Finding]:
+def _is_for_cpu(given: params.Params) -> bool:
+    return given.plan.processor.startswith("cpu")
+
+
+def _gpus(scale: str, given: params.Params) -> Iterator[Finding]:
     import torch
 
     count = torch.cuda.device_count()
     if count:
         names = {torch.cuda.get_device_name(i) for i in range(count)}
         yield Finding("ok", "gpus", f"{count} × {', '.join(sorted(names))}, torch {torch.__version__}")
-    elif scale == params.DEFAULT_SCALE:
-        yield Finding("ok", "gpus", "none, and the miniature needs none")
+    elif _is_for_cpu(given):
+        yield Finding("ok", "gpus", f"none, and params/{scale}/plan.yaml plans without")
     elif shutil.which("nvidia-smi"):
         yield Finding(
             "mend",
@@ -128,10 +152,11 @@ def _gpus(scale: str) -> Iterator[Finding]:
             f"there is a driver, but torch {torch.__version__} sees no GPU; install torch's CUDA build",
         )
     else:
-        yield Finding("mend", "gpus", "none here; use a machine with GPUs, or a cluster with --profile slurm")
+        text = f"use a machine with GPUs, a cluster with --profile slurm, or processor: cpu in params/{scale}/plan.yaml"
+        yield Finding("mend", "gpus", f"none here; {text}")
 
 
-def _slurm() -> Iterator[Finding]:
+def _slurm(scale: str, given: params.Params) -> Iterator[Finding]:
     missing = [name for name in ("sbatch", "squeue", "sinfo") if shutil.which(name) is None]
     if missing:
         yield Finding(
@@ -148,7 +173,9 @@ def _slurm() -> Iterator[Finding]:
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
     with_gpus = sorted({line[0].rstrip("*") for line in lines if len(line) > 1 and "gpu" in line[1]})
     text = f"partitions with GPUs: {', '.join(with_gpus) or 'none'}"
-    yield Finding("ok" if with_gpus else "mend", "slurm", text)
+    if not with_gpus and _is_for_cpu(given):
+        text += f", and params/{scale}/plan.yaml plans without"
+    yield Finding("ok" if with_gpus or _is_for_cpu(given) else "mend", "slurm", text)
 
 
 def _mlflow() -> Iterator[Finding]:
@@ -181,5 +208,5 @@ def _git() -> Iterator[Finding]:
         yield Finding("ok", "git", commit)
     else:
         yield Finding("note", "git", "no commit known; numbers cannot be traced to one")
-    if not Path(".dvc").is_dir():
-        yield Finding("note", "dvc", "not set up here; data and weights are not versioned")
+    if (reason := dvc.why_not()) is not None:
+        yield Finding("note", "dvc", f"versions no data and weights here: {reason}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pacavit.errors import PacavitError
 from pacavit.params import Params
+from pacavit.planning.amounts import Amounts
 from pacavit.planning.costs import Cost, Counts, Machine, costs
 from pacavit.planning.schedule import wall_hours
 
@@ -117,6 +118,7 @@ def plan_for(
     name: str | None = None,
     count: int | None = None,
     counted: Counts | None = None,
+    data: Amounts | None = None,
 ) -> dict[str, Any]:
     """Return the plan of a target.
 
@@ -127,6 +129,7 @@ def plan_for(
         name: of a processor on the page ``plan``; the page's own without one.
         count: how many of it, likewise.
         counted: what the stage ``complexity`` has counted already.
+        data: how much the data are, as of :func:`~pacavit.planning.costs.costs`.
 
     Raises:
         PacavitError: no such scale, target or processor.
@@ -139,4 +142,4 @@ def plan_for(
             "there"
         )
     machine = Machine(name, page.processors[name], count or page.count)
-    return summary(costs(scale, given, target, machine, counted or {}), machine, scale, target)
+    return summary(costs(scale, given, target, machine, counted or {}, data), machine, scale, target)
