@@ -15,12 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath, calculate_drop_path_rates, get_device_dtype, trunc_normal_
+from timm.layers import DropPath, calculate_drop_path_rates, get_device_dtype, trunc_normal_, use_fused_attn
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from pacavit.errors import PacavitError
 from pacavit.weights.reader import backbone_weights, unwrap
@@ -30,6 +31,8 @@ from pacavit.weights.reader import backbone_weights, unwrap
 __all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config", "variant_names"]
 
 NORM_EPS = 1e-6
+#: Bytes of the largest block that glibc's allocator keeps; a larger one is mapped, and zeroed by the kernel, each time.
+_KEPT_BLOCK = 32 * 2**20
 
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
@@ -41,6 +44,11 @@ def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 def to_tokens(maps: Tensor) -> Tensor:
     """View a channels-last map (B, C, H, W) as tokens (B, N, C); any other memory order is copied."""
     return maps.flatten(2).transpose(1, 2).contiguous()
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    # torch.vmap knows no contiguous(memory_format=torch.channels_last).
+    return maps.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class PatchEmbed(nn.Module):
@@ -56,22 +64,12 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         # Images come in another memory order, and convolutions keep to that of their input.
-        x = self.proj(x.contiguous(memory_format=torch.channels_last))
+        x = self.proj(_channels_last(x))
         return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
 
 
 def _halving(in_chans: int, out_chans: int, device=None, dtype=None) -> nn.Conv2d:
     return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1, device=device, dtype=dtype)
-
-
-class GELU(nn.GELU):
-    """GELU that overwrites its input where no backward pass will ask for it.
-
-    Only for outputs of a layer: at the width of the feed-forward network a further tensor costs more than the function.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class DepthWiseConv(nn.Module):
@@ -83,25 +81,54 @@ class DepthWiseConv(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = to_map(x, size)
-        # In place: at this width a further tensor is the costliest part of the addition.
-        return to_tokens(self.dwconv(x).add_(x))
+        return to_tokens(x + self.dwconv(x))
 
 
 class Mlp(nn.Module):
-    """Feed-forward network with a depth-wise convolution before its GELU."""
+    """Feed-forward network with a depth-wise convolution before its GELU.
+
+    On a CPU, a large batch runs image by image: its hidden tensors then fit the allocator's pool and the caches. The
+    whole batch runs at once if anything could tell the difference, such as a hook on one of the layers.
+    """
 
     def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, device=None, dtype=None) -> None:
         super().__init__()
         dd = {"device": device, "dtype": dtype}
+        self.hidden_dim = hidden_dim
         self.fc1 = nn.Linear(dim, hidden_dim, **dd)
         self.dwconv = DepthWiseConv(hidden_dim, **dd)
-        self.act = GELU()
+        self.act = nn.GELU()
         self.drop = nn.Dropout(drop)
         self.fc2 = nn.Linear(hidden_dim, dim, **dd)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        if not torch.jit.is_scripting() and self._runs_by_image(x):
+            return torch.cat([self._run(image, size) for image in x.split(1)])
+        return self._run(x, size)
+
+    def _run(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = self.drop(self.act(self.dwconv(self.fc1(x), size)))
         return self.drop(self.fc2(x))
+
+    @torch.jit.unused
+    def _runs_by_image(self, x: Tensor) -> bool:
+        """Return whether the hidden tensors are large and nothing sees how the layers within are called."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor or not x.is_cpu:
+            return False
+        hidden = x.shape[0] * x.shape[1] * self.hidden_dim * x.element_size()
+        return x.shape[0] > 1 and hidden > _KEPT_BLOCK and not self._is_observed()
+
+    def _is_observed(self) -> bool:
+        # A layer put in by the caller may tell images of a batch apart; dropout would draw in another order.
+        known = (nn.Linear, nn.Conv2d, nn.GELU, nn.Dropout, DepthWiseConv)
+        hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+        return bool(_has_any_global_hook()) or any(
+            type(layer) not in known
+            or "forward" in vars(layer)
+            or any(getattr(layer, hook) for hook in hooks)
+            or (isinstance(layer, nn.Dropout) and layer.training and layer.p > 0)
+            for layer in list(self.modules())[1:]
+        )
 
 
 class ConvClustering(nn.Module):
@@ -112,9 +139,9 @@ class ConvClustering(nn.Module):
         dd = {"device": device, "dtype": dtype}
         self.clustering = nn.Sequential(
             nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, **dd),
-            GELU(),
+            nn.GELU(),
             nn.Conv2d(dim, dim, kernel_size=1, **dd),
-            GELU(),
+            nn.GELU(),
             nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False, **dd),
         )
 
@@ -169,6 +196,8 @@ class PatchToClusterAttention(nn.Module):
         ValueError: the heads do not divide C; at call, no assignment where one has to be handed in.
     """
 
+    fused_attn: torch.jit.Final[bool]
+
     def __init__(
         self,
         dim: int,
@@ -186,12 +215,13 @@ class PatchToClusterAttention(nn.Module):
             raise ValueError(f"{num_heads} heads do not divide {dim} channels")
         self.num_heads = num_heads
         self.num_clusters = num_clusters
+        self.fused_attn = use_fused_attn()
         self.cluster_norm = nn.LayerNorm(dim, eps=NORM_EPS, **dd) if num_clusters > 0 else None
         self.clustering = clustering
         self.q = nn.Linear(dim, dim, **dd)
         self.k = nn.Linear(dim, dim, **dd)
         self.v = nn.Linear(dim, dim, **dd)
-        self.attn_drop = attn_drop
+        self.attn_drop = nn.Dropout(attn_drop)
         self.proj = nn.Linear(dim, dim, **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -207,7 +237,10 @@ class PatchToClusterAttention(nn.Module):
             assignment = self.assign(x, size)
         clusters = self._gather(x, assignment)
         q, k, v = self._heads(self.q(x)), self._heads(self.k(clusters)), self._heads(self.v(clusters))
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0)
+        else:
+            x = self.attn_drop(_attention_weights(q, k)) @ v
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2))), assignment
 
     @torch.jit.ignore
@@ -217,7 +250,7 @@ class PatchToClusterAttention(nn.Module):
         Over the N patches themselves without clusters. Takes what ``forward`` was given, and its assignment.
         """
         q, k = self._heads(self.q(x)), self._heads(self.k(self._gather(x, assignment)))
-        return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1)
+        return _attention_weights(q, k)
 
     def _gather(self, x: Tensor, assignment: Tensor | None) -> Tensor:
         """Return what patches attend to: the normed clusters (B, M, C), or the patches themselves."""
@@ -229,6 +262,10 @@ class PatchToClusterAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
 class Block(nn.Module):
