@@ -38,7 +38,9 @@ _KEPT_BLOCK = 32 * 2**20
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """View tokens (B, N, C) as a map (B, C, H, W), N = H × W; channels-last in memory."""
     # Split before the axes move: for one image torch would not see the memory order otherwise, and copy.
-    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+    # Not unflatten: torch's exporter by tracing takes the sizes it makes for constants.
+    batch, _, channels = tokens.shape
+    return tokens.reshape(batch, size[0], size[1], channels).permute(0, 3, 1, 2)
 
 
 def to_tokens(maps: Tensor) -> Tensor:
@@ -261,7 +263,7 @@ class PatchToClusterAttention(nn.Module):
         return self.cluster_norm(assignment @ x)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)
 
 
 def _attention_weights(q: Tensor, k: Tensor) -> Tensor:
