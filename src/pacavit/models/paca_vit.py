@@ -381,7 +381,8 @@ def _assignment(logits: Tensor) -> Tensor:
 class ConvMixerTeacher(nn.Module):
     """A light ConvMixer pyramid that gives the cluster assignment of every stage with clusters.
 
-    Bottom-up blocks, then a top-down path that adds each coarser map to the finer one. Trained jointly.
+    Bottom-up blocks, then a top-down path that adds each coarser map to the finer one. Trained jointly. The top-down
+    path ends at the finest stage with clusters, since no layer may be without a gradient in data-parallel training.
     """
 
     def __init__(
@@ -396,6 +397,7 @@ class ConvMixerTeacher(nn.Module):
         super().__init__()
         dd = {"device": device, "dtype": dtype}
         last = len(dims)
+        self.num_clusters = tuple(num_clusters)
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True), start=1):
             units = [nn.Sequential(*_mixer(dim, kernel_size, **dd)) for _ in range(depth)]
             self.add_module(f"block{i}", nn.Sequential(*units))
@@ -409,24 +411,60 @@ class ConvMixerTeacher(nn.Module):
             clusters = num_clusters[i - 1]
             to_clusters = nn.Conv2d(dim, clusters, kernel_size=1, **dd) if clusters > 0 else None
             setattr(self, f"to_clusters{i}", to_clusters)
+        self.prune(last)
+
+    @torch.jit.ignore
+    def prune(self, num_stages: int) -> None:
+        """Drop the layers that reach neither an assignment nor a feature of the first ``num_stages`` stages."""
+        with_clusters = [i for i, m in enumerate(self.num_clusters[:num_stages], start=1) if m > 0]
+        finest = min(with_clusters, default=len(self.num_clusters))
+        for i in range(1, len(self.num_clusters) + 1):
+            if i > num_stages:
+                setattr(self, f"to_clusters{i}", None)
+            if i > num_stages and not with_clusters:
+                setattr(self, f"block{i}", None)
+                setattr(self, f"transition{i - 1}", None)
+            if i < finest and i < len(self.num_clusters):
+                setattr(self, f"lateral{i}", None)
+                setattr(self, f"fpn{i}", None)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
         """Return assignments (B, M, N) and bottom-up maps (B, C, H, W) of each stage, from the stem's map."""
+        # Spelled out stage by stage, since TorchScript looks up no module by a name made at run time. What no
+        # assignment needs is None.
+        assignments: list[Tensor | None] = [None, None, None, None]
+        features: list[Tensor | None] = [None, None, None, None]
         up1 = self.block1(x)
+        features[0] = up1
+        if self.block2 is None:
+            return assignments, features
         up2 = self.block2(self.transition1(up1))
+        features[1] = up2
+        if self.block3 is None:
+            return assignments, features
         up3 = self.block3(self.transition2(up2))
+        features[2] = up3
+        if self.block4 is None:
+            return assignments, features
         up4 = self.block4(self.transition3(up3))
+        features[3] = up4
+        if self.to_clusters4 is not None:
+            assignments[3] = _assignment(self.to_clusters4(up4))
+        if self.fpn3 is None:
+            return assignments, features
         down3 = self.fpn3(up3 + self.lateral3(_resized(up4, up3)))
+        if self.to_clusters3 is not None:
+            assignments[2] = _assignment(self.to_clusters3(down3))
+        if self.fpn2 is None:
+            return assignments, features
         down2 = self.fpn2(up2 + self.lateral2(_resized(down3, up2)))
+        if self.to_clusters2 is not None:
+            assignments[1] = _assignment(self.to_clusters2(down2))
+        if self.fpn1 is None:
+            return assignments, features
         down1 = self.fpn1(up1 + self.lateral1(_resized(down2, up1)))
-        # Spelled out stage by stage, since TorchScript looks up no module by a name made at run time.
-        assignments: list[Tensor | None] = [
-            None if self.to_clusters1 is None else _assignment(self.to_clusters1(down1)),
-            None if self.to_clusters2 is None else _assignment(self.to_clusters2(down2)),
-            None if self.to_clusters3 is None else _assignment(self.to_clusters3(down3)),
-            None if self.to_clusters4 is None else _assignment(self.to_clusters4(up4)),
-        ]
-        features: list[Tensor | None] = [up1, up2, up3, up4]
+        if self.to_clusters1 is not None:
+            assignments[0] = _assignment(self.to_clusters1(down1))
         return assignments, features
 
 
@@ -698,8 +736,8 @@ class PaCaViT(nn.Module):
         for i in range(last + 1, self.num_stages):
             for name in (f"transition{i}", f"stage{i + 1}", f"norm{i + 1}"):
                 setattr(self, name, None)
-            if self.paca_teacher is not None:
-                setattr(self.paca_teacher, f"to_clusters{i + 1}", None)
+        if self.paca_teacher is not None:
+            self.paca_teacher.prune(last + 1)
         self.num_stages = last + 1
         self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
         if prune_head or pruned:
