@@ -1,5 +1,7 @@
 """How the ConvMixer teacher works: it alone makes the clusters, and it adds to the backbone's features."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -76,6 +78,26 @@ def test_a_stage_without_clusters_gets_none():
     model = tiny(num_clusters=(4, 3, 2, 0), teacher_depths=(1, 1, 1, 1)).eval()
     assert model.paca_teacher.to_clusters4 is None
     assert model.assignments(images())[3] is None
+
+
+@pytest.mark.parametrize("num_clusters", list(product((0, 2), repeat=4)))
+def test_every_parameter_learns_whichever_stages_have_clusters(num_clusters):
+    """Data-parallel training asks for it."""
+    for last in range(4):
+        model = tiny(num_clusters=num_clusters, teacher_depths=(1, 1, 1, 1))
+        expected = model.eval().forward_intermediates(images(), intermediates_only=True)
+        model.prune_intermediate_layers([last])
+        maps = model.forward_intermediates(images(), intermediates_only=True)
+        torch.testing.assert_close(maps, expected[: last + 1])
+        sum(m.sum() for m in maps).backward()
+        assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_clusters", [(0, 2, 0, 2), (0, 0, 0, 2), (0, 0, 0, 0)])
+def test_a_teacher_of_fewer_stages_can_be_scripted(num_clusters):
+    model = tiny(num_clusters=num_clusters, teacher_depths=(1, 1, 1, 1)).eval()
+    torch.testing.assert_close(torch.jit.script(model)(images()), model(images()))
 
 
 def test_checkpointing_counts_each_batch_once():

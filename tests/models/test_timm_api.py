@@ -354,6 +354,20 @@ def test_it_exports_for_any_batch_and_size(model):
         torch.testing.assert_close(exported(x), model(x))
 
 
+@each_kind
+@torch.no_grad()
+def test_the_exporter_by_tracing_gives_a_graph_for_any_batch_and_size(model, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="no onnxruntime: pip install 'pacavit[export]'")
+    pytest.importorskip("onnx", reason="no onnx: pip install 'pacavit[export]'")
+    path, axes = tmp_path / "model.onnx", {"images": {0: "batch", 2: "height", 3: "width"}}
+    names = {"input_names": ["images"], "output_names": ["logits"]}
+    torch.onnx.export(model, (images(),), path, dynamo=False, dynamic_axes=axes, **names)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for x in (images(), images(3, 96, 160), images(1, 70, 90)):
+        (logits,) = session.run(["logits"], {"images": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), model(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_getter_wraps_a_model_without_pruning_it(model):
     getter = FeatureGetterNet(model, out_indices=(1, 2), prune=False)
     assert [tuple(m.shape) for m in getter(images())] == [(2, 64, 8, 8), (2, 96, 4, 4)]

@@ -15,12 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath, calculate_drop_path_rates, get_device_dtype, trunc_normal_
+from timm.layers import DropPath, calculate_drop_path_rates, get_device_dtype, trunc_normal_, use_fused_attn
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from pacavit.errors import PacavitError
 from pacavit.weights.reader import backbone_weights, unwrap
@@ -30,17 +31,26 @@ from pacavit.weights.reader import backbone_weights, unwrap
 __all__ = ["PaCaViT", "checkpoint_filter_fn", "variant_config", "variant_names"]
 
 NORM_EPS = 1e-6
+#: Bytes of the largest block that glibc's allocator keeps; a larger one is mapped, and zeroed by the kernel, each time.
+_KEPT_BLOCK = 32 * 2**20
 
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """View tokens (B, N, C) as a map (B, C, H, W), N = H × W; channels-last in memory."""
     # Split before the axes move: for one image torch would not see the memory order otherwise, and copy.
-    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+    # Not unflatten: torch's exporter by tracing takes the sizes it makes for constants.
+    batch, _, channels = tokens.shape
+    return tokens.reshape(batch, size[0], size[1], channels).permute(0, 3, 1, 2)
 
 
 def to_tokens(maps: Tensor) -> Tensor:
     """View a channels-last map (B, C, H, W) as tokens (B, N, C); any other memory order is copied."""
     return maps.flatten(2).transpose(1, 2).contiguous()
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    # torch.vmap knows no contiguous(memory_format=torch.channels_last).
+    return maps.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class PatchEmbed(nn.Module):
@@ -56,22 +66,12 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         # Images come in another memory order, and convolutions keep to that of their input.
-        x = self.proj(x.contiguous(memory_format=torch.channels_last))
+        x = self.proj(_channels_last(x))
         return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
 
 
 def _halving(in_chans: int, out_chans: int, device=None, dtype=None) -> nn.Conv2d:
     return nn.Conv2d(in_chans, out_chans, kernel_size=3, stride=2, padding=1, device=device, dtype=dtype)
-
-
-class GELU(nn.GELU):
-    """GELU that overwrites its input where no backward pass will ask for it.
-
-    Only for outputs of a layer: at the width of the feed-forward network a further tensor costs more than the function.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class DepthWiseConv(nn.Module):
@@ -83,25 +83,54 @@ class DepthWiseConv(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = to_map(x, size)
-        # In place: at this width a further tensor is the costliest part of the addition.
-        return to_tokens(self.dwconv(x).add_(x))
+        return to_tokens(x + self.dwconv(x))
 
 
 class Mlp(nn.Module):
-    """Feed-forward network with a depth-wise convolution before its GELU."""
+    """Feed-forward network with a depth-wise convolution before its GELU.
+
+    On a CPU, a large batch runs image by image: its hidden tensors then fit the allocator's pool and the caches. The
+    whole batch runs at once if anything could tell the difference, such as a hook on one of the layers.
+    """
 
     def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, device=None, dtype=None) -> None:
         super().__init__()
         dd = {"device": device, "dtype": dtype}
+        self.hidden_dim = hidden_dim
         self.fc1 = nn.Linear(dim, hidden_dim, **dd)
         self.dwconv = DepthWiseConv(hidden_dim, **dd)
-        self.act = GELU()
+        self.act = nn.GELU()
         self.drop = nn.Dropout(drop)
         self.fc2 = nn.Linear(hidden_dim, dim, **dd)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        if not torch.jit.is_scripting() and self._runs_by_image(x):
+            return torch.cat([self._run(image, size) for image in x.split(1)])
+        return self._run(x, size)
+
+    def _run(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = self.drop(self.act(self.dwconv(self.fc1(x), size)))
         return self.drop(self.fc2(x))
+
+    @torch.jit.unused
+    def _runs_by_image(self, x: Tensor) -> bool:
+        """Return whether the hidden tensors are large and nothing sees how the layers within are called."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor or not x.is_cpu:
+            return False
+        hidden = x.shape[0] * x.shape[1] * self.hidden_dim * x.element_size()
+        return x.shape[0] > 1 and hidden > _KEPT_BLOCK and not self._is_observed()
+
+    def _is_observed(self) -> bool:
+        # A layer put in by the caller may tell images of a batch apart; dropout would draw in another order.
+        known = (nn.Linear, nn.Conv2d, nn.GELU, nn.Dropout, DepthWiseConv)
+        hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+        return bool(_has_any_global_hook()) or any(
+            type(layer) not in known
+            or "forward" in vars(layer)
+            or any(getattr(layer, hook) for hook in hooks)
+            or (isinstance(layer, nn.Dropout) and layer.training and layer.p > 0)
+            for layer in list(self.modules())[1:]
+        )
 
 
 class ConvClustering(nn.Module):
@@ -112,9 +141,9 @@ class ConvClustering(nn.Module):
         dd = {"device": device, "dtype": dtype}
         self.clustering = nn.Sequential(
             nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, **dd),
-            GELU(),
+            nn.GELU(),
             nn.Conv2d(dim, dim, kernel_size=1, **dd),
-            GELU(),
+            nn.GELU(),
             nn.Conv2d(dim, num_clusters, kernel_size=1, bias=False, **dd),
         )
 
@@ -169,6 +198,8 @@ class PatchToClusterAttention(nn.Module):
         ValueError: the heads do not divide C; at call, no assignment where one has to be handed in.
     """
 
+    fused_attn: torch.jit.Final[bool]
+
     def __init__(
         self,
         dim: int,
@@ -186,12 +217,13 @@ class PatchToClusterAttention(nn.Module):
             raise ValueError(f"{num_heads} heads do not divide {dim} channels")
         self.num_heads = num_heads
         self.num_clusters = num_clusters
+        self.fused_attn = use_fused_attn()
         self.cluster_norm = nn.LayerNorm(dim, eps=NORM_EPS, **dd) if num_clusters > 0 else None
         self.clustering = clustering
         self.q = nn.Linear(dim, dim, **dd)
         self.k = nn.Linear(dim, dim, **dd)
         self.v = nn.Linear(dim, dim, **dd)
-        self.attn_drop = attn_drop
+        self.attn_drop = nn.Dropout(attn_drop)
         self.proj = nn.Linear(dim, dim, **dd)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -207,7 +239,10 @@ class PatchToClusterAttention(nn.Module):
             assignment = self.assign(x, size)
         clusters = self._gather(x, assignment)
         q, k, v = self._heads(self.q(x)), self._heads(self.k(clusters)), self._heads(self.v(clusters))
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0)
+        else:
+            x = self.attn_drop(_attention_weights(q, k)) @ v
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2))), assignment
 
     @torch.jit.ignore
@@ -217,7 +252,7 @@ class PatchToClusterAttention(nn.Module):
         Over the N patches themselves without clusters. Takes what ``forward`` was given, and its assignment.
         """
         q, k = self._heads(self.q(x)), self._heads(self.k(self._gather(x, assignment)))
-        return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1)
+        return _attention_weights(q, k)
 
     def _gather(self, x: Tensor, assignment: Tensor | None) -> Tensor:
         """Return what patches attend to: the normed clusters (B, M, C), or the patches themselves."""
@@ -228,7 +263,11 @@ class PatchToClusterAttention(nn.Module):
         return self.cluster_norm(assignment @ x)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)
+
+
+def _attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
 class Block(nn.Module):
@@ -342,7 +381,8 @@ def _assignment(logits: Tensor) -> Tensor:
 class ConvMixerTeacher(nn.Module):
     """A light ConvMixer pyramid that gives the cluster assignment of every stage with clusters.
 
-    Bottom-up blocks, then a top-down path that adds each coarser map to the finer one. Trained jointly.
+    Bottom-up blocks, then a top-down path that adds each coarser map to the finer one. Trained jointly. The top-down
+    path ends at the finest stage with clusters, since no layer may be without a gradient in data-parallel training.
     """
 
     def __init__(
@@ -357,6 +397,7 @@ class ConvMixerTeacher(nn.Module):
         super().__init__()
         dd = {"device": device, "dtype": dtype}
         last = len(dims)
+        self.num_clusters = tuple(num_clusters)
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True), start=1):
             units = [nn.Sequential(*_mixer(dim, kernel_size, **dd)) for _ in range(depth)]
             self.add_module(f"block{i}", nn.Sequential(*units))
@@ -370,24 +411,60 @@ class ConvMixerTeacher(nn.Module):
             clusters = num_clusters[i - 1]
             to_clusters = nn.Conv2d(dim, clusters, kernel_size=1, **dd) if clusters > 0 else None
             setattr(self, f"to_clusters{i}", to_clusters)
+        self.prune(last)
+
+    @torch.jit.ignore
+    def prune(self, num_stages: int) -> None:
+        """Drop the layers that reach neither an assignment nor a feature of the first ``num_stages`` stages."""
+        with_clusters = [i for i, m in enumerate(self.num_clusters[:num_stages], start=1) if m > 0]
+        finest = min(with_clusters, default=len(self.num_clusters))
+        for i in range(1, len(self.num_clusters) + 1):
+            if i > num_stages:
+                setattr(self, f"to_clusters{i}", None)
+            if i > num_stages and not with_clusters:
+                setattr(self, f"block{i}", None)
+                setattr(self, f"transition{i - 1}", None)
+            if i < finest and i < len(self.num_clusters):
+                setattr(self, f"lateral{i}", None)
+                setattr(self, f"fpn{i}", None)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
         """Return assignments (B, M, N) and bottom-up maps (B, C, H, W) of each stage, from the stem's map."""
+        # Spelled out stage by stage, since TorchScript looks up no module by a name made at run time. What no
+        # assignment needs is None.
+        assignments: list[Tensor | None] = [None, None, None, None]
+        features: list[Tensor | None] = [None, None, None, None]
         up1 = self.block1(x)
+        features[0] = up1
+        if self.block2 is None:
+            return assignments, features
         up2 = self.block2(self.transition1(up1))
+        features[1] = up2
+        if self.block3 is None:
+            return assignments, features
         up3 = self.block3(self.transition2(up2))
+        features[2] = up3
+        if self.block4 is None:
+            return assignments, features
         up4 = self.block4(self.transition3(up3))
+        features[3] = up4
+        if self.to_clusters4 is not None:
+            assignments[3] = _assignment(self.to_clusters4(up4))
+        if self.fpn3 is None:
+            return assignments, features
         down3 = self.fpn3(up3 + self.lateral3(_resized(up4, up3)))
+        if self.to_clusters3 is not None:
+            assignments[2] = _assignment(self.to_clusters3(down3))
+        if self.fpn2 is None:
+            return assignments, features
         down2 = self.fpn2(up2 + self.lateral2(_resized(down3, up2)))
+        if self.to_clusters2 is not None:
+            assignments[1] = _assignment(self.to_clusters2(down2))
+        if self.fpn1 is None:
+            return assignments, features
         down1 = self.fpn1(up1 + self.lateral1(_resized(down2, up1)))
-        # Spelled out stage by stage, since TorchScript looks up no module by a name made at run time.
-        assignments: list[Tensor | None] = [
-            None if self.to_clusters1 is None else _assignment(self.to_clusters1(down1)),
-            None if self.to_clusters2 is None else _assignment(self.to_clusters2(down2)),
-            None if self.to_clusters3 is None else _assignment(self.to_clusters3(down3)),
-            None if self.to_clusters4 is None else _assignment(self.to_clusters4(up4)),
-        ]
-        features: list[Tensor | None] = [up1, up2, up3, up4]
+        if self.to_clusters1 is not None:
+            assignments[0] = _assignment(self.to_clusters1(down1))
         return assignments, features
 
 
@@ -659,8 +736,8 @@ class PaCaViT(nn.Module):
         for i in range(last + 1, self.num_stages):
             for name in (f"transition{i}", f"stage{i + 1}", f"norm{i + 1}"):
                 setattr(self, name, None)
-            if self.paca_teacher is not None:
-                setattr(self.paca_teacher, f"to_clusters{i + 1}", None)
+        if self.paca_teacher is not None:
+            self.paca_teacher.prune(last + 1)
         self.num_stages = last + 1
         self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
         if prune_head or pruned:
