@@ -92,3 +92,62 @@ def test_a_run_whose_work_folder_was_removed_is_left_as_it_was(project, work, jo
         run.log({"loss": 1.0}, 1)
     client, _ = replayed(work)
     assert [len(client.get_metric_history(run.info.run_id, "loss")) for run in runs(client)] == [1, 1]
+
+
+#: Signs that mean something in an address, and others that folders have.
+FOLDERS = [
+    "100%",
+    "a%41b",
+    "%2e%2e",
+    "what?x=1",
+    "c#",
+    "with space",
+    "Größe",
+    "it's",
+    'a "b"',
+    "a&b;c",
+    "p@ss:w",
+]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_runs_and_files_stay_in_a_project_whatever_its_folder_is_called(work, job, tmp_path, name):
+    beside = tmp_path / "beside"
+    folder = beside / name
+    folder.mkdir(parents=True)
+    for file in ("mlflow.db", "data.txt"):
+        shutil.move(file, folder)
+    with chdir(folder):
+        Path("curve.txt").write_text("a curve")
+        with job() as run:
+            run.artifact(Path("curve.txt"))
+        client, found = replayed(work)
+        assert files(client) == ["a curve"]
+        assert len(runs(client)) == 1
+        assert len(list(Path("mlruns").rglob("curve.txt"))) == 1
+    assert [path.name for path in beside.iterdir()] == [name]
+    moved = tmp_path / "moved ? 50%"
+    shutil.move(folder, moved)
+    with chdir(moved):
+        assert files(replay.open_client()) == ["a curve"]
+        with job(fingerprint="other", work=work.with_name("other")) as run:
+            run.artifact(Path("curve.txt"))
+        client, _ = replayed(work.with_name("other"))
+        assert files(client) == ["a curve"] * 2
+    assert not folder.exists()
+
+
+def test_an_experiment_of_dvc_is_tracked_in_the_project_that_it_is_of(work, job, tmp_path):
+    for name in ("one", "two"):
+        copy = tmp_path / ".dvc/tmp/exps" / name / "project"
+        copy.mkdir(parents=True)
+        shutil.copy("data.txt", copy)
+        with chdir(copy):
+            Path("curve.txt").write_text(name)
+            with job() as run:
+                run.artifact(Path("curve.txt"))
+            replayed(work)
+        shutil.rmtree(copy)
+    client = replay.open_client()
+    assert files(client) == ["one", "two"]
+    assert len(list(Path("mlruns").rglob("curve.txt"))) == 2

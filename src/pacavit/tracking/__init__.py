@@ -37,8 +37,9 @@ _LOCKS = ("lock", "sync.lock")
 #: ``off`` leaves MLflow out; the files are written all the same.
 SWITCH = "PACAVIT_TRACKING"
 #: How long a finished job waits for its last points to reach MLflow, in seconds.
-#: A local database is never away, though it may be busy.
 PATIENCE = "PACAVIT_TRACKING_PATIENCE"
+#: A server may be away. A local database is not, though it may be busy: the wait ends as soon as the upload does.
+_SERVER_SECONDS, _LOCAL_SECONDS = 20.0, 900.0
 
 
 class Run:
@@ -63,7 +64,7 @@ class Run:
             }
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Append metrics of one step; names hold letters, digits, ``_ - . / `` and spaces only."""
+        """Append metrics of one step; MLflow shows them by names as :mod:`pacavit.tracking.keys` tells."""
         if self.folder is None:
             return
         new = {name: float(value) for name, value in metrics.items() if (step, name) not in self._logged}
@@ -124,7 +125,7 @@ def start_run(
     if not is_main():
         yield Run(None)
         return
-    patience = seconds(PATIENCE, 120 if queue.is_local() else 20, zero=True)
+    patience = seconds(PATIENCE, _LOCAL_SECONDS if queue.is_local() else _SERVER_SECONDS, zero=True)
     _begin_anew(work, code)
     run = Run(work)
     info = {
@@ -154,11 +155,19 @@ def start_run(
         raise
     finally:
         write_json(work / INFO, {**info, "status": status, "error": error, "end": time.time()})
-        if run.upload is not None and not run.upload.wait(patience):
-            print(
-                f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back",
-                file=sys.stderr,
-            )
+        if run.upload is not None:
+            told = _not_there(work, info, run.upload.wait(patience))
+            if told is not None:
+                print(told, file=sys.stderr)
+
+
+def _not_there(work: Path, info: Mapping[str, Any], complete: bool) -> str | None:
+    """Return what to tell of a job that MLflow has not got all of, None if there is nothing to tell."""
+    if complete:
+        return queue.shown_refusals(work)
+    fault = queue.last_fault(work, info["start"])
+    reason = f" ({fault})" if fault else ""
+    return f"tracking: MLflow has not got all of {work}{reason}; run `pacavit sync` when it can be reached"
 
 
 def _begin_anew(work: Path, code: str) -> None:
