@@ -6,10 +6,10 @@ import sys
 from contextlib import chdir
 from pathlib import Path
 
-import clones
 import pytest
 from mlflow_helpers import parents, points, replayed, runs
 
+import clones
 from pacavit import tracking
 from pacavit.tracking import queue, replay
 
