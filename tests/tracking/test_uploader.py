@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -135,8 +137,74 @@ def test_a_second_one_leaves_the_queue_to_the_first(work):
         assert subprocess.run(command, timeout=60).returncode == 0
 
 
+def test_a_local_database_that_is_busy_is_asked_again_after_the_job(work, job, monkeypatch):
+    monkeypatch.setattr(uploader, "_ROUND_SECONDS", 0)
+    with job() as run:
+        run.log({"loss": 1.0}, 0)
+    sync, busy = replay.sync, ["once", "twice"]
+
+    def sync_when_free(client, folder):
+        if busy:
+            raise sqlite3.OperationalError(f"database is locked {busy.pop()}")
+        return sync(client, folder)
+
+    monkeypatch.setattr(replay, "sync", sync_when_free)
+    uploader.follow(work, os.getpid())
+    assert queue.completed(work) is not None
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", None])
+def test_an_error_that_will_not_pass_by_itself_ends_the_upload(work, job, monkeypatch, address):
+    if address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with job() as run:
+        run.log({"loss": 1.0}, 0)
+    asked = []
+
+    def refuse(client, folder):
+        asked.append(folder)
+        raise OSError("database is locked" if address else "disk full")
+
+    monkeypatch.setattr(replay, "sync", refuse)
+    start = time.time()
+    uploader.follow(work, os.getpid())
+    assert asked == [work]
+    assert queue.last_fault(work, start - 60).startswith("OSError: ")
+    assert queue.last_fault(work, start + 60) is None
+
+
 @pytest.mark.parametrize(
-    ("address", "local"), [(None, True), ("sqlite:////tmp/x.db", True), ("http://127.0.0.1:1", False)]
+    ("address", "patience"),
+    [(None, tracking._LOCAL_SECONDS), ("http://127.0.0.1:1", tracking._SERVER_SECONDS)],
+)
+def test_a_job_waits_longer_for_a_local_database_than_for_a_server(work, job, monkeypatch, address, patience):
+    monkeypatch.delenv(tracking.SWITCH)
+    if address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    waited = []
+    monkeypatch.setattr(queue.Entry, "ensure_uploader", lambda entry: None)
+    monkeypatch.setattr(queue.Entry, "wait", lambda entry, seconds: waited.append(seconds))
+    with job():
+        pass
+    assert waited == [patience]
+
+
+def test_a_job_does_not_wait_for_an_uploader_that_cannot_be_started(work, monkeypatch):
+    monkeypatch.setattr(queue, "_start_uploader", lambda folder: None)
+    monkeypatch.setattr(queue, "_CHECK_SECONDS", 0)
+    assert not queue.Entry(work, 0.0).wait(600)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        (None, True),
+        ("sqlite:////tmp/x.db", True),
+        ("./mlruns", True),
+        ("file:///tmp/mlruns", True),
+        ("http://127.0.0.1:1", False),
+        ("postgresql://me@127.0.0.1/runs", False),
+    ],
 )
 def test_jobs_with_another_address_have_a_queue_of_their_own(work, monkeypatch, address, local):
     names = {queue._name()}

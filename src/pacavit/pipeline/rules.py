@@ -28,6 +28,7 @@ from pacavit.pipeline import cache, dvc, profile, targets
 from pacavit.pipeline.records import Records, forget
 from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
+from pacavit.runtime import environment
 
 _LOCKS = Path(".snakemake/locks")
 #: Of Snakemake's --config and --configfile.
@@ -246,6 +247,7 @@ def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
         # The rules call it, and the environment that holds it is not activated.
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
+        environment.check()
         scale = scale_of(config)
         if workflow.is_main_process:
             profile.check(sys.argv[1:])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pacavit.errors import PacavitError, TrainingInterruptedError
-from pacavit.files import content_hash, write_json
+from pacavit.files import content_hash, json_object, write_json
 from pacavit.redaction import without_passwords
 from pacavit.runtime.distributed import is_main
 from pacavit.runtime.environment import seconds
@@ -37,8 +37,9 @@ _LOCKS = ("lock", "sync.lock")
 #: ``off`` leaves MLflow out; the files are written all the same.
 SWITCH = "PACAVIT_TRACKING"
 #: How long a finished job waits for its last points to reach MLflow, in seconds.
-#: A local database is never away, though it may be busy.
 PATIENCE = "PACAVIT_TRACKING_PATIENCE"
+#: A server may be away. A local database is not, though it may be busy: the wait ends as soon as the upload does.
+_SERVER_SECONDS, _LOCAL_SECONDS = 20.0, 900.0
 
 
 class Run:
@@ -63,7 +64,7 @@ class Run:
             }
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Append metrics of one step; names hold letters, digits, ``_ - . / `` and spaces only."""
+        """Append metrics of one step; MLflow shows them by names as :mod:`pacavit.tracking.keys` tells."""
         if self.folder is None:
             return
         new = {name: float(value) for name, value in metrics.items() if (step, name) not in self._logged}
@@ -124,7 +125,7 @@ def start_run(
     if not is_main():
         yield Run(None)
         return
-    patience = seconds(PATIENCE, 120 if queue.is_local() else 20, zero=True)
+    patience = seconds(PATIENCE, _LOCAL_SECONDS if queue.is_local() else _SERVER_SECONDS, zero=True)
     _begin_anew(work, code)
     run = Run(work)
     info = {
@@ -137,6 +138,7 @@ def start_run(
         "code": code,
         "data": {name: content_hash(path) for name, path in inputs.items()},
         "commit": git_commit(),
+        "experiment": os.environ.get("DVC_EXP_NAME"),
         "command": without_passwords(" ".join(["pacavit", *sys.argv[1:]])),
         "process": os.getpid(),
         "start": time.time(),
@@ -154,18 +156,39 @@ def start_run(
         raise
     finally:
         write_json(work / INFO, {**info, "status": status, "error": error, "end": time.time()})
-        if run.upload is not None and not run.upload.wait(patience):
-            print(
-                f"tracking: MLflow has not got all of {work}; run `pacavit sync` when it is back",
-                file=sys.stderr,
-            )
+        if run.upload is not None:
+            told = _not_there(work, info, run.upload.wait(patience))
+            if told is not None:
+                print(told, file=sys.stderr)
+
+
+def _not_there(work: Path, info: Mapping[str, Any], complete: bool) -> str | None:
+    """Return what to tell of a job that MLflow has not got all of, None if there is nothing to tell."""
+    if complete:
+        return queue.shown_refusals(work)
+    fault = queue.last_fault(work, info["start"])
+    reason = f" ({fault})" if fault else ""
+    kept = work if queue.project() == Path.cwd() else _kept(work, info)
+    return f"tracking: MLflow has not got all of {kept}{reason}; run `pacavit sync` when it can be reached"
+
+
+def _kept(work: Path, info: Mapping[str, Any]) -> Path:
+    """Copy what an experiment of DVC measured into its project, for its own folder is removed at its end.
+
+    Not the files that it made, which DVC keeps.
+    """
+    kept = queue.project() / "work" / work.parent.name / f"{work.name}-{info['experiment'] or info['id']}"
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (INFO, METRICS, queue.STATE):
+        if (work / name).exists():
+            shutil.copy(work / name, kept)
+    return kept
 
 
 def _begin_anew(work: Path, code: str) -> None:
     """Clear the work folder if other code is to run in it; a training under way goes on or is refused instead."""
-    try:
-        last = json.loads((work / INFO).read_text())
-    except (FileNotFoundError, ValueError):
+    last = json_object(work / INFO)
+    if "status" not in last:
         return
     if last.get("code") != code and (last["status"] == "FINISHED" or not any(work.glob("step-*.pt"))):
         for path in work.iterdir():
@@ -175,9 +198,7 @@ def _begin_anew(work: Path, code: str) -> None:
 
 def _identity(work: Path) -> str:
     """Return what tells a work folder from all others, kept in its notes."""
-    with suppress(FileNotFoundError, ValueError, KeyError):
-        return json.loads((work / INFO).read_text())["id"]
-    return uuid.uuid4().hex
+    return json_object(work / INFO).get("id") or uuid.uuid4().hex
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT
 
-from pacavit.files import write_json
+from pacavit.errors import PacavitError
+from pacavit.files import json_object, write_json
+from pacavit.tracking.queue import artifact_location
 
 #: Tag by which a reproduction's run is found again; a run of another project folder has another value.
 _TAG = "pacavit.reproduction"
@@ -29,6 +31,7 @@ def open_parent(client: MlflowClient, scale: str, start: int) -> Run:
 
     Raises:
         MlflowException: MLflow cannot be reached.
+        PacavitError: the experiment was deleted.
     """
     with _lock(scale):
         return _found_or_made(client, scale, start)
@@ -45,6 +48,7 @@ def update_parent(client: MlflowClient, scale: str, start: int, end: int | None)
 
     Raises:
         MlflowException: MLflow cannot be reached.
+        PacavitError: the experiment was deleted.
     """
     # Under the lock, so that no job begins between the look for running ones and what follows from it.
     with _lock(scale):
@@ -68,7 +72,15 @@ def _lock(scale: str) -> FileLock:
 def _found_or_made(client: MlflowClient, scale: str, start: int) -> Run:
     name = f"pacavit-{scale}"
     experiment = client.get_experiment_by_name(name)
-    number = experiment.experiment_id if experiment else client.create_experiment(name)
+    if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+        number = experiment.experiment_id
+        raise PacavitError(
+            f"experiment {name} was deleted in MLflow: `mlflow experiments restore -x {number}` brings it back, "
+            f"`mlflow gc --experiment-ids {number}` removes it for good and lets a new one begin"
+        )
+    number = (
+        experiment.experiment_id if experiment else client.create_experiment(name, artifact_location(name))
+    )
     identity = _identity(scale)
     # The oldest, so that all agree where a file system without locks let two come about.
     oldest = ["attributes.start_time ASC"]
@@ -85,12 +97,11 @@ def _identity(scale: str) -> str:
     """
     path = Path("work") / f"pacavit-{scale}.json"
     here = str(Path.cwd())
-    try:
-        noted = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        noted = {}
+    noted = json_object(path)
     root = noted.get("root", here)
-    if not noted or (root != here and _reproduction(Path(root) / path) == noted["reproduction"]):
+    if "reproduction" not in noted or (
+        root != here and _reproduction(Path(root) / path) == noted["reproduction"]
+    ):
         noted = {"reproduction": uuid.uuid4().hex}
     if noted.get("root") != here:
         write_json(path, {**noted, "root": here})
@@ -98,7 +109,6 @@ def _identity(scale: str) -> str:
 
 
 def _reproduction(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["reproduction"]
-    except (OSError, ValueError, KeyError):
-        return None
+    with suppress(OSError):  # of another user
+        return json_object(path).get("reproduction")
+    return None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Without a job, so that those of one reproduction share a process.
 _LINGER_SECONDS = 20.0
 _ROUND_SECONDS = 2.0
+#: For which what is left of a job that has ended is sent again to a local database, which is busy at most.
+_BUSY_SECONDS = 600.0
 #: Between two samples of the machine's load; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL makes it longer for long jobs.
 _SYSTEM_SECONDS = 10
 
@@ -67,7 +69,7 @@ def follow(work: Path, process: int) -> None:
         work: the job's work folder.
         process: of the job, on this machine.
     """
-    client = monitor = uploaded = None
+    client = monitor = uploaded = ended = None
     while True:
         info = json.loads((work / INFO).read_text())
         if info["process"] != process:
@@ -84,6 +86,11 @@ def follow(work: Path, process: int) -> None:
             except Exception as error:
                 # Whatever MLflow raises, the files stay, and the next round or `pacavit sync` tries again.
                 _log(work, error)
+                if not running:
+                    ended = ended or time.monotonic()
+                    if _is_busy(error) and time.monotonic() - ended < _BUSY_SECONDS:
+                        time.sleep(_ROUND_SECONDS)
+                        continue
         if not running:
             break
         _sleep_while_running(work, process)
@@ -121,10 +128,15 @@ def _round(client: MlflowClient | None, monitor: Any, work: Path, running: bool)
     return client, monitor
 
 
+def _is_busy(error: Exception) -> bool:
+    """Return whether another process holds the local database, which it will not for long."""
+    return queue.is_local() and "is locked" in str(error)
+
+
 def _log(work: Path, error: Exception) -> None:
     from pacavit.tracking import replay
 
-    with open(work / "tracking.log", "a") as log:
+    with open(work / queue.FAULTS, "a") as log:
         log.write(f"{time.strftime('%H:%M:%S')} {replay.told(error)}\n")
 
 
