@@ -12,7 +12,7 @@ from torch import Tensor
 from pacavit.errors import PacavitError
 from pacavit.models import PaCaViT, variant_config
 from pacavit.models.paca_vit import init_parameters
-from pacavit.weights import Fit, backbone_weights, read
+from pacavit.weights import Fit, backbone_weights, read, require_finite
 
 
 @MODELS.register_module()
@@ -63,6 +63,7 @@ class PaCaViTBackbone(PaCaViT):
         outputs = tuple(f"{name}." for name in self.cluster_outputs())
         anew = {key for key in fit.misfit if key.startswith(outputs)}
         fit.require(path, "the backbone", allowed=anew)
+        require_finite(path, weights)
         self.load_state_dict({**own, **{key: value for key, value in weights.items() if key not in anew}})
         if anew:
             print_log(f"{path}: other numbers of clusters, so these start anew: {sorted(anew)}", "current")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from pacavit import params
-from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.coco import annotation_file
 from pacavit.data.manifest import read_manifest
@@ -19,7 +18,7 @@ from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
 from pacavit.pipeline import targets
 from pacavit.tasks import TASKS
-from pacavit.weights import Fit, read
+from pacavit.weights import Fit, read, require_finite
 
 
 @dataclass(frozen=True)
