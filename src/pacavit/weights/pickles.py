@@ -7,7 +7,7 @@ such before: a change of form that makes and calls nothing. torch then judges th
 from __future__ import annotations
 
 import io
-import pickletools
+import pickletools  # nosec B403
 import re
 import shutil
 import struct
