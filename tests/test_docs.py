@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("deviations", "reliability", "security")
+DOCUMENTS = ("deviations", "own-data", "reliability", "security")
 NAMED = sorted(
     {
         named

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pacavit.errors import PacavitError
 
 MANIFEST = "manifest.json"
+#: In the names of files and folders that are being written.
+_TEMPORARY = ".tmp"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and move it there when the block ends without an error.
 
-    The file is flushed to disk before it takes its final name; after an error nothing is left behind.
+    The file is flushed to disk before it takes its final name; after an error nothing is left behind. What a killed
+    process left is removed.
 
     Raises:
-        PacavitError: the folder cannot be written, or the disk is full.
+        PacavitError: the folder cannot be written, the disk is full, or a file that is read meanwhile cannot be.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_UMASK)
-        os.replace(temporary, path)
+        remove_leftovers(path)
+        with _held(_new_file, f"{_TEMPORARY}{path.suffix}", path) as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_UMASK)
+            os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
         raise _explained(error, path) from error
@@ -49,22 +53,33 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` and move it there when the block ends without an error.
 
-    An older folder of that name is replaced only then.
+    An older folder of that name is replaced only then. What a killed process left is removed.
 
     Raises:
-        PacavitError: the parent folder cannot be written, or the disk is full.
+        PacavitError: the parent folder cannot be written, the disk is full, a file that is read meanwhile cannot be, or
+            ``path`` holds what is not to be replaced, as of :func:`require_replaceable`.
+    """
+    require_replaceable(path)
+    with scratch_directory(path) as temporary:
+        temporary.chmod(0o777 & ~_UMASK)
+        yield temporary
+        _replace(Path(path), temporary)
+
+
+@contextmanager
+def scratch_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that is removed at the end. What a killed process left is removed too.
+
+    Raises:
+        PacavitError: the parent folder cannot be written, the disk is full, or a file that is read meanwhile cannot be.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        temporary.chmod(0o777 & ~_UMASK)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        remove_leftovers(path)
+        with _held(tempfile.mkdtemp, _TEMPORARY, path) as temporary:
+            yield temporary
     except OSError as error:
         raise _explained(error, path) from error
     finally:
@@ -80,25 +95,69 @@ def resumable_directory(path: Path, key: str) -> Iterator[Path]:
     What attempts with other keys left is removed, and so is this one's after bad input.
 
     Raises:
-        PacavitError: the parent folder cannot be written, or the disk is full.
+        PacavitError: as of :func:`atomic_directory`.
     """
     path = Path(path)
+    require_replaceable(path)
     partial = path.with_name(f".{path.name}.{key}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        for other in path.parent.glob(f".{path.name}.*.partial"):
+        for other in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
             if other != partial:
                 shutil.rmtree(other)
         yield partial
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-        _sync(path.parent)
+        _replace(path, partial)
     except PacavitError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     except OSError as error:
         raise _explained(error, path) from error
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left beside ``path`` of :func:`atomic_file` and :func:`scratch_directory`.
+
+    The system releases a process's locks when it ends, in whatever way.
+    """
+    path = Path(path)
+    for suffix in {path.suffix, ""}:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}{glob.escape(suffix)}"):
+            _remove_unless_held(left)
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to replace a folder that the pipeline has not written.
+
+    Raises:
+        PacavitError: ``path`` is a link, a file, or a folder that holds something but no manifest.
+    """
+    path = Path(path)
+    if path.is_symlink():
+        raise PacavitError(f"{path}: is a link, and what it leads to would be replaced; remove the link")
+    if path.exists() and not path.is_dir():
+        raise PacavitError(f"{path}: is a file where a folder is to be written; move it away")
+    if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+        raise PacavitError(
+            f"{path}: would be replaced, and holds files that this project has not written (no {MANIFEST} in it); "
+            "move them away"
+        )
+
+
+def read_source(path: Path) -> bytes:
+    """Return the content of a file of the user's.
+
+    Raises:
+        PacavitError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def printable(name: Path | str) -> str:
+    """Return a file's name as it can be printed: bytes that are not UTF-8, and controls, as escapes."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(name))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -151,7 +210,68 @@ def _explained(error: OSError, path: Path) -> Exception:
     """Turn what the disk refuses into one line; leave a missing input, which is another matter, as it is."""
     if isinstance(error, FileNotFoundError):
         return error
+    if isinstance(error.filename, (str, bytes)) and not _is_written(Path(os.fsdecode(error.filename)), path):
+        return _unreadable(os.fsdecode(error.filename), error)
     reason = error.strerror or str(error)
     return PacavitError(
         f"{path}: cannot be written ({reason}); free space or choose a folder you may write to"
     )
+
+
+def _is_written(file: Path, path: Path) -> bool:
+    """Return whether a file is ``path``, what stands for it while it is written, or a folder that holds it."""
+    file, path = Path(os.path.abspath(file)), Path(os.path.abspath(path))
+    if file in (path, *path.parents):
+        return True
+    if not file.is_relative_to(path.parent):
+        return False
+    first = file.parts[len(path.parent.parts)]
+    return first == path.name or first.startswith(f".{path.name}.")
+
+
+def _unreadable(path: Path | str, error: OSError) -> PacavitError:
+    reason = error.strerror or str(error)
+    return PacavitError(f"{path}: cannot be read ({reason}); mend the path, its rights or the disk")
+
+
+@contextmanager
+def _held(create: Callable[[str, str, Path], str], suffix: str, path: Path) -> Iterator[Path]:
+    """Create a temporary file or folder beside ``path``, and hold its lock, by which others know that it is in use."""
+    while True:
+        temporary = Path(create(suffix, f".{path.name}.", path.parent))
+        handle = os.open(temporary, os.O_RDONLY)
+        # Some network file systems have no locks; what is left on them stays.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if temporary.exists():
+            break
+        os.close(handle)  # another process took it for a leftover before it was locked
+    try:
+        yield temporary
+    finally:
+        os.close(handle)
+
+
+def _new_file(suffix: str, prefix: str, folder: Path) -> str:
+    handle, name = tempfile.mkstemp(suffix, prefix, folder)
+    os.close(handle)
+    return name
+
+
+def _remove_unless_held(path: Path) -> None:
+    with suppress(OSError):  # it is held, or its process has just ended
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finally:
+            os.close(handle)
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    """Move a folder to its final name, in place of an older one."""
+    require_replaceable(path)  # again: the work may have taken hours
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(temporary, path)
+    _sync(path.parent)

@@ -1,4 +1,4 @@
-"""Paths beside those of the stages' outputs, which :mod:`pacavit.pipeline.table` states.
+"""Paths beside most of the stages' outputs, which :mod:`pacavit.pipeline.table` states.
 
 Every path is relative to the project's root, which is the current folder of all commands. The constants
 are patterns in the syntax that :meth:`str.format` and Snakemake's wildcards share.
@@ -9,6 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 PARAMS = "params/{scale}/{page}.yaml"
+
+#: Folders that the stages ``archives_*`` and ``prepare_*`` write.
+ARCHIVES = "data/{scale}/archives/{dataset}"
+PREPARED = "data/{scale}/{dataset}"
 
 PUBLISHED = "claims/published.csv"
 #: Speed as measured by ``benchmarks/suite.py``, and committed.

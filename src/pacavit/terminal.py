@@ -23,6 +23,7 @@ from pacavit import params, summary
 from pacavit.job import title
 from pacavit.pipeline import targets
 from pacavit.pipeline.table import STAGES
+from pacavit.runtime.batch_log import is_progress, span
 from pacavit.tracking import INFO
 
 #: Seconds of a job in the miniature, by which the first run guesses; their ratios alone count.
@@ -62,14 +63,14 @@ class _Begun:
     read: int = 0
 
     def words(self) -> list[str]:
-        """Return the whole lines that are new in its log."""
+        """Return the whole lines that are new in its log, without a training's lines of progress."""
         changed = self.log and _changed(self.log)
         if not changed or changed == self.old:
             return []
         new = self.log.read_bytes()[self.read :]
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
-        return whole.decode(errors="replace").splitlines()
+        return [line for line in whole.decode(errors="replace").splitlines() if not is_progress(line)]
 
     @property
     def title(self) -> str:
@@ -226,16 +227,6 @@ class Account:
 
     def _stamped(self, text: str) -> str:
         return f"{time.strftime('%H:%M:%S', time.localtime(self._clock()))} {text}"
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as people say it: ``2 min 5 s``."""
-    whole = round(seconds)
-    for size, unit, part, smaller in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
 
 
 def _roughly(seconds: float) -> str:

@@ -35,3 +35,14 @@ def prepared(make_job):
         return job.outputs["data"]
 
     return prepare
+
+
+@pytest.fixture
+def from_source(project):
+    """A function that returns the jobs that provide and prepare a data set from a source."""
+
+    def create(dataset: str, **source) -> tuple[Job, Job]:
+        given = with_archives(params.load("mini"), dataset, source)
+        return describe(f"archives_{dataset}", given), describe(f"prepare_{dataset}", given)
+
+    return create

@@ -1,14 +1,22 @@
 """Archives from outside: nothing leaves its folder, follows a link or swells, and a tar is read where it stands."""
 
 import io
+import os
 import tarfile
 import zipfile
+from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from pacavit.data.archives import add_to_tar, list_zip, open_image, scan_tar, tar_files
+from pacavit.data.archives import (
+    SOURCES,
+    add_to_tar,
+    list_zip,
+    scan_tar,
+    sources_text,
+    tar_files,
+    user_files,
+)
 from pacavit.errors import PacavitError
 
 
@@ -120,18 +128,30 @@ def test_a_tar_that_is_cut_short_is_damaged(tmp_path, kept):
         scan_tar(tmp_path / "a.tar")
 
 
-def encoded(image: Image.Image, form: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+def test_a_compression_that_python_cannot_read_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", b"x")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for header, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(header) + place] = 9
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(
+        PacavitError, match=r"a\.jpg is compressed in a way .* \(method 9, Deflate64\); unpack it"
+    ):
+        list_zip(tmp_path / "a.zip", max_gigabytes=1)
 
 
-def test_odd_images_are_read_and_broken_ones_explained():
-    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
-    picture = Image.fromarray(noise)
-    assert open_image(encoded(picture, "PNG")).size == (30, 20)  # whatever its name says
-    assert open_image(encoded(picture.convert("CMYK"), "JPEG")).mode == "CMYK"
-    assert open_image(encoded(picture, "JPEG", exif=b"Exif\0\0II*\0damaged")).size == (30, 20)
-    whole = encoded(picture, "JPEG")
-    assert "truncated" in open_image(whole[:-30])
-    assert open_image(b"") == open_image(b"no image") == "no image that Pillow knows"
+def test_the_users_files_are_found_by_the_names_of_packed_ones(tmp_path):
+    files = {
+        f"{i}.jpg": Path(os.fsdecode(name)) for i, name in enumerate((b"a b", "Zürich".encode(), b"caf\xe9"))
+    }
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(SOURCES, sources_text(files))
+    write_tar(tmp_path / "a.tar", **{SOURCES: sources_text(files)})
+    for name in ("a.zip", "a.tar"):
+        assert user_files(tmp_path / name, ["0.jpg", "2.jpg", "3.jpg"]) == {
+            "0.jpg": "a b",
+            "2.jpg": os.fsdecode(b"caf\xe9"),
+        }
+    write_tar(tmp_path / "official.tar", a=b"x")
+    assert user_files(tmp_path / "official.tar", ["0.jpg"]) == {}

@@ -89,6 +89,16 @@ def test_a_file_comes_whole_and_a_second_time_not_at_all(server, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file.zip"]
 
 
+def test_another_file_of_that_name_is_not_replaced(server, tmp_path):
+    (tmp_path / "file.zip").write_bytes(b"mine")
+    with pytest.raises(
+        PacavitError, match=r"file\.zip: is not the file that .* should give .*; move it away"
+    ):
+        get(server, tmp_path)
+    assert (tmp_path / "file.zip").read_bytes() == b"mine"
+    assert server.asked == []
+
+
 def test_a_server_that_breaks_off_is_asked_for_the_rest_alone(server, tmp_path):
     server.breaks_after = 110_000
     assert get(server, tmp_path).read_bytes() == CONTENT
@@ -138,7 +148,7 @@ def test_a_fault_is_one_line_and_no_file(server, tmp_path, fault, message):
     with pytest.raises(PacavitError, match=message) as caught:
         get(server, tmp_path)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "file.zip").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {".file.zip.part"}
 
 
 def test_nobody_at_the_address_is_one_line(tmp_path, monkeypatch):

@@ -159,7 +159,7 @@ DAMAGE = {
         "coco",
         "val",
         lambda path: rewrite(path, lambda name, content: content[:200] if "003.jpg" in name else content),
-        r"1 broken images; .*000000000003\.jpg \(",
+        r"1 broken images in the archive; .*000000000003\.jpg \(",
     ),
     "missing image": (
         "coco",

@@ -21,7 +21,7 @@ from pacavit.data import imagenet, sources, tasks
 from pacavit.data.archives import add_to_tar
 from pacavit.data.devkit import write_devkit
 from pacavit.errors import PacavitError
-from pacavit.files import resumable_directory
+from pacavit.files import MANIFEST, resumable_directory
 from pacavit.job import Job
 from pacavit.pipeline import targets
 
@@ -96,7 +96,7 @@ def test_all_broken_images_are_named(prepared, make_job):
     images = imagenet.ImageNetShards(folder, "train")
     names = [images.name(i) for i in range(30)]
     spoil_train(job.inputs["train"], {Path(name).name for name in names})
-    message = r"prepare imagenet train: 30 broken images; .*, and 10 more, all in"
+    message = r"prepare imagenet train: 30 broken images in the archive; .*, and 10 more, all in"
     with pytest.raises(PacavitError, match=message) as caught:
         imagenet.prepare(job)
     assert names[0] in str(caught.value)
@@ -113,6 +113,7 @@ def test_what_an_attempt_left_is_taken_up_and_of_other_inputs_removed(tmp_path):
     assert not target.exists()
     with resumable_directory(target, "one") as folder:
         assert (folder / "part").read_text() == "done"
+        (folder / MANIFEST).touch()
     with pytest.raises(KeyboardInterrupt):
         with resumable_directory(target, "two") as folder:
             assert not list(folder.iterdir())
@@ -125,7 +126,7 @@ def test_what_an_attempt_left_is_taken_up_and_of_other_inputs_removed(tmp_path):
 class Part:
     """Writes one file, and counts how often."""
 
-    images = 1
+    images, kind = 1, "images"
 
     def __init__(self, name: str, fails: bool = False) -> None:
         self.name, self.fails, self.calls = name, fails, 0
@@ -136,6 +137,13 @@ class Part:
             raise KeyboardInterrupt
         (folder / self.name).write_text(self.name)
         return tasks.Record(files={self.name: "hash"}, sizes={self.name: len(self.name)}, images=1)
+
+
+def test_label_maps_are_counted_beside_their_images(prepared, capsys):
+    prepared("ade20k", train_images=40, val_images=12)
+    told = capsys.readouterr().out
+    assert "prepare ade20k train: 40 images and 40 label maps in " in told
+    assert "prepare ade20k val: 12 images and 12 label maps in " in told
 
 
 def test_a_part_is_done_once_unless_its_file_was_lost(tmp_path, capsys):

@@ -7,36 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from few_pictures import MODULES, hashes
+from few_pictures import MODULES, picture
 from PIL import Image
 from test_fetch import Server, running
 
-from jobs import describe, with_archives
-from pacavit import params
-from pacavit.data import fetch, imagenet, registry, sources
+from pacavit.data import fetch, registry, sources
 from pacavit.errors import PacavitError
-from pacavit.job import Job
 from pacavit.pipeline import targets
 from pacavit.pipeline.run import run
 from pages import change, shorten
-
-
-@pytest.fixture
-def from_source(project):
-    """A function that returns the jobs that provide and prepare a data set from a source."""
-
-    def create(dataset: str, **source) -> tuple[Job, Job]:
-        given = with_archives(params.load("mini"), dataset, source)
-        return describe(f"archives_{dataset}", given), describe(f"prepare_{dataset}", given)
-
-    return create
-
-
-def picture(path: Path, number: int, mode: str = "RGB", **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(number).integers(0, 255, (36, 48, 3), np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path, **options)
-    return path
 
 
 def test_an_archive_of_another_size_or_hash_is_refused(from_source, monkeypatch):
@@ -83,78 +62,6 @@ def test_archives_are_fetched_once_from_a_mirror(from_source, monkeypatch):
         sources.provide(provide)
         assert server.asked == [0]
     assert provide.outputs["all"].read_bytes() == server.content
-
-
-def test_a_folder_of_images_becomes_a_classification_data_set(from_source):
-    names = ["a b", "Größe", "quote's"]
-    for split, count in (("train", 3), ("val", 2)):
-        for number, name in enumerate(names):
-            for i in range(count):
-                form = ("png", "jpg", "bmp")[i % 3]
-                picture(Path("mine") / split / name / f"{i}.{form}", 10 * number + i)
-    provide, prepare = from_source("imagenet", kind="folder", directory="mine")
-    sources.provide(provide)
-    archives = hashes(provide.outputs["train"].parent)
-    sources.provide(provide)
-    assert hashes(provide.outputs["train"].parent) == archives
-    imagenet.prepare(prepare)
-    train = imagenet.ImageNetShards(prepare.outputs["data"], "train")
-    assert sorted(train.classes) == sorted(names)
-    files = [path for name in sorted(names) for path in sorted(Path("mine/train", name).iterdir())]
-    assert [train.content(i) for i in range(len(train))] == [path.read_bytes() for path in files]
-    assert [train.classes[label] for label in train.labels] == [path.parent.name for path in files]
-
-
-def test_a_folder_without_val_is_split_by_a_seed(from_source):
-    for name in ("one", "two"):
-        for i in range(10):
-            picture(Path("mine") / name / f"{i}.png", i)
-    found = {}
-    for seed in (0, 0, 1):
-        provide, prepare = from_source(
-            "imagenet", kind="folder", directory="mine", val_fraction=0.2, seed=seed
-        )
-        sources.provide(provide)
-        imagenet.prepare(prepare)
-        val = imagenet.ImageNetShards(prepare.outputs["data"], "val")
-        assert val.labels.tolist() == [0, 0, 1, 1]
-        content = {val.content(i) for i in range(4)}
-        assert found.setdefault(seed, content) == content
-    assert found[0] != found[1]
-
-
-def test_an_unpacked_imagenet_keeps_its_synsets(from_source):
-    for split in ("train", "val"):
-        for i, synset in enumerate(("n01440764", "n02105855")):
-            picture(Path("mine") / split / synset / "a.JPEG", i)
-    provide, prepare = from_source("imagenet", kind="folder", directory="mine")
-    sources.provide(provide)
-    imagenet.prepare(prepare)
-    train = imagenet.ImageNetShards(prepare.outputs["data"], "train")
-    assert [train.name(i).split("/")[0] for i in range(2)] == ["n01440764", "n02105855"]
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], r"mine/train: no such folder; expected a folder of images a class"),
-        (["train/a/1.png", "val/a/1.png"], r"mine/train: 1 class folders; expected .* two or more"),
-        (
-            ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/c/1.png"],
-            r"class 'b' is not in val; add images",
-        ),
-        (["train/a/1.png", "train/b/.hidden", "val/a/1.png"], r"mine/train/b: no images; add some"),
-    ],
-)
-def test_a_folder_that_is_no_data_set_is_explained(from_source, files, message):
-    for i, name in enumerate(files):
-        path = Path("mine") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture(path, i) if path.suffix else path.touch()
-    provide, _ = from_source("imagenet", kind="folder", directory="mine")
-    with pytest.raises(PacavitError, match=message):
-        sources.provide(provide)
-    assert not any(output.exists() for output in provide.outputs.values())
 
 
 def coco_folder(**changes) -> dict[str, dict[str, str]]:
@@ -210,55 +117,6 @@ def test_a_coco_json_that_does_not_fit_is_explained(from_source, changes, messag
     with pytest.raises(PacavitError, match=message):
         sources.provide(provide)
     assert not any(output.exists() for output in provide.outputs.values())
-
-
-def ade20k_folder() -> dict[str, object]:
-    """Write two splits of two images with label maps, and return where they are."""
-    where: dict[str, object] = {"classes": ["sky", "old house"]}
-    for split in ("train", "val"):
-        for i, form in enumerate(("png", "jpg")):
-            picture(Path("mine") / split / "images" / f"{i}.{form}", i)
-            labels = Path("mine") / split / "labels" / f"{i}.png"
-            labels.parent.mkdir(exist_ok=True)
-            Image.fromarray(np.full((36, 48), i + 1, np.uint8)).save(labels)
-        where[split] = {"images": f"mine/{split}/images", "labels": f"mine/{split}/labels"}
-    return where
-
-
-def test_pairs_of_images_and_label_maps_become_a_segmentation_data_set(from_source):
-    provide, prepare = from_source("ade20k", kind="folder", **ade20k_folder())
-    sources.provide(provide)
-    MODULES["ade20k"].prepare(prepare)
-    folder = prepare.outputs["data"]
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["classes"], manifest["counts"]) == (["sky", "old house"], {"train": 2, "val": 2})
-    labels = Image.open(folder / "annotations/training/ADE_train_00000002.png")
-    assert np.unique(labels).tolist() == [2]
-
-
-def test_label_maps_that_do_not_fit_are_named(from_source):
-    where = ade20k_folder()
-    Path("mine/val/labels/1.png").unlink()
-    with pytest.raises(
-        PacavitError, match=r"mine/val/labels/1\.png: missing, and mine/val/images/1\.jpg needs it"
-    ):
-        sources.provide(from_source("ade20k", kind="folder", **where)[0])
-    picture(Path("mine/val/labels/1.png"), 1)
-    provide, prepare = from_source("ade20k", kind="folder", **where)
-    sources.provide(provide)
-    with pytest.raises(PacavitError, match=r"ADE_val_00000002\.png is RGB \(48, 36\), not one byte a pixel"):
-        MODULES["ade20k"].prepare(prepare)
-
-
-def test_a_photo_that_its_exif_data_turn_is_refused_where_pixels_count(from_source):
-    where = ade20k_folder()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture(Path("mine/train/images/1.jpg"), 1, exif=exif)
-    with pytest.raises(
-        PacavitError, match=r"mine/train/images/1\.jpg: turned by its Exif data; save it upright"
-    ):
-        sources.provide(from_source("ade20k", kind="folder", **where)[0])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What the report gathers, without a browser."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,21 @@ def test_a_seed_that_is_not_measured_yet_is_left_out(job):
     write(0, np.array([[0, 0], [1, 1]]))
     rows = report._measures(job())
     assert [row["seeds"] for row in rows] == [None, None]
+
+
+def measure(task: str, **names: str | int) -> Path:
+    path = targets.path(f"evaluate_{task}.metrics", "mini", variant="test_pacavit", **names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_the_page_says_what_was_found_of_shared_images(job):
+    assert report._shared(job()) == ""
+    for seed in (0, 1):
+        measure("imagenet", seed=seed).write_text(json.dumps({"images": 1200, "origin": {"shared": 0}}))
+    assert report._shared(job()) == "By its content, none of these is a training image as well."
+    measure("coco", seed=0).write_text(json.dumps({"images": 1200, "origin": {"shared": 1100}}))
+    assert "1,100 of the 1,200 of coco are training images as well, so its numbers" in report._shared(job())
 
 
 def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path):

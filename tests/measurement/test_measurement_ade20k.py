@@ -27,6 +27,21 @@ def test_agrees_with_mmsegmentation():
     assert summary["aAcc"] == pytest.approx(expected["aAcc"])
 
 
+def test_the_background_counts_in_the_share_of_pixels_alone():
+    confusion = Confusion(2, background=True)
+    confusion.add(np.array([[0, 0, 0, 1, 255]], np.uint8), np.array([[0, 0, 1, 1, 1]], np.uint8))
+    np.testing.assert_allclose(confusion.iou(), [2 / 3, 1 / 2])
+    assert confusion.summary() == {"mIoU": 0.5, "mAcc": 1.0, "aAcc": 0.75}
+
+
+def test_what_never_occurs_has_no_value_and_no_warning(recwarn):
+    confusion = Confusion(2, background=True)
+    assert confusion.summary() == {"mIoU": None, "mAcc": None, "aAcc": None}
+    confusion.add(np.zeros((1, 4), np.uint8), np.zeros((1, 4), np.uint8))
+    assert confusion.summary() == {"mIoU": None, "mAcc": None, "aAcc": 1.0}
+    assert not recwarn.list
+
+
 def test_by_hand():
     confusion = Confusion(3)
     confusion.add(np.array([[0, 0, 1, 255]], np.uint8), np.array([[0, 1, 1, 2]], np.uint8))

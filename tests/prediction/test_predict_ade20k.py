@@ -1,5 +1,7 @@
 """Classes of pixels: as in the evaluation, and drawn."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,3 +67,23 @@ def test_a_large_image_is_labelled_at_a_smaller_size(model, photos, predict, pro
     blocks = quarter[: size[1] // 2 * 2, : size[0] // 2 * 2]
     assert (blocks[::2, ::2] == blocks[1::2, 1::2]).mean() > 0.95
     assert (quarter == whole).mean() > 0.8
+
+
+def test_a_single_class_is_told_from_the_background_which_keeps_label_0(
+    model, photos, predict, results, project
+):
+    data = project / "data/mini/ade20k/manifest.json"
+    data.write_text(
+        json.dumps({**json.loads(data.read_text()), "classes": ["background", "crack"], "first_class": 0})
+    )
+    model("ade20k", "paca")
+    photos("ade20k", 1)
+    predict("ade20k", "photos")
+    (project / "names.txt").write_text("crack\n")
+    predict("ade20k", "photos", "--classes", "names.txt", to="named")
+    for folder in ("found", "named"):
+        (item,) = results(folder)["images"]
+        labels = np.asarray(Image.open(project / folder / item["label_map"]))
+        shares = {c["class"]: c["share"] for c in item["classes"]}
+        assert shares.get("background", 0) == pytest.approx(np.mean(labels == 0))
+        assert shares.get("crack", 0) == pytest.approx(np.mean(labels == 1))

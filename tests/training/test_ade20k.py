@@ -1,12 +1,20 @@
 import json
+import shutil
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from jobs import describe, with_archives
 from kills import killed_after
+from pacavit import params
+from pacavit.data import sources
+from pacavit.data.ade20k import SPLITS, prepare
 from pacavit.evaluation.ade20k import evaluate
 from pacavit.files import sha256
 from pacavit.training import ade20k
@@ -34,6 +42,41 @@ def test_the_recipe_may_lose_the_pretrained_weights(create_job, head):
         given.items()
         <= ade20k.describe(create_job("ade20k", head=head, **given), "BN").model["backbone"].items()
     )
+
+
+@pytest.fixture
+def one_class(create_job, project):
+    """A function that returns a job of a stage on the miniature's images, in whose labels any class is a crack."""
+    given = params.load("mini")
+    folders = {}
+    for split, name in SPLITS.items():
+        folders[split] = {kind: f"mine/{kind}/{split}" for kind in ("images", "labels")}
+        shutil.copytree(project / "data/mini/ade20k/images" / name, folders[split]["images"])
+        Path(folders[split]["labels"]).mkdir(parents=True)
+        for path in (project / "data/mini/ade20k/annotations" / name).iterdir():
+            labels = np.asarray(Image.open(path))
+            Image.fromarray((labels > 0).astype(np.uint8)).save(Path(folders[split]["labels"], path.name))
+    own = with_archives(given, "ade20k", {"kind": "folder", "classes": ["crack"], **folders})
+    sources.provide(describe("archives_ade20k", own))
+    prepare(describe("prepare_ade20k", own))
+    return create_job
+
+
+@pytest.mark.parametrize("head", ["paca", "upernet"])
+def test_the_background_is_learnt_beside_a_single_class_and_its_iou_is_the_mean(one_class, head):
+    job = one_class("ade20k", head=head)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="For binary segmentation")
+        ade20k.finetune(job)
+    evaluation = one_class("evaluate_ade20k", head=head)
+    evaluate(evaluation)
+    metrics = json.loads(evaluation.outputs["metrics"].read_text())
+    assert list(metrics["per_class"]) == ["background", "crack"]
+    assert metrics["mIoU"] == metrics["per_class"]["crack"]
+    assert pd.read_csv(job.outputs["curve"])["val_mIoU"].iloc[-1] == pytest.approx(metrics["mIoU"], rel=1e-4)
+    with np.load(evaluation.outputs["predictions"]) as kept:
+        labels = Path(job.inputs["data"], "annotations/validation", f"{kept['names'][0]}.png")
+        np.testing.assert_array_equal(kept["truth_0"], Image.open(labels))
 
 
 @pytest.mark.slow

@@ -110,3 +110,22 @@ def test_evaluation_writes_all_numbers_and_the_first_predictions(create_job):
     keep = evaluation.params.evaluate.coco.keep
     kept = {result["image_id"] for result in json.loads(evaluation.outputs["predictions"].read_text())}
     assert kept <= set(range(1, keep + 1))
+
+
+@pytest.mark.slow
+def test_a_single_class_is_learnt_and_measured(create_job):
+    job = create_job("coco")
+    for split in ("train", "val"):
+        path = annotation_file(job.inputs["data"], split)
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 7
+        path.write_text(json.dumps({**content, "categories": [{"id": 7, "name": "digit"}]}))
+    manifest = job.inputs["data"] / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "classes": ["digit"]}))
+    coco.finetune(job)
+    evaluation = create_job("evaluate_coco")
+    evaluate(evaluation)
+    metrics = json.loads(evaluation.outputs["metrics"].read_text())
+    assert metrics["bbox"]["AP"] is not None
+    assert len(metrics["per_class"]["bbox"]) == 1

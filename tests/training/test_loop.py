@@ -1,5 +1,6 @@
 """The loop of every training, on a model of one weight."""
 
+import re
 from importlib import import_module
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 from kills import killed_after
 from pacavit.pipeline.table import STAGES
+from pacavit.runtime.batch_log import is_progress
 from pacavit.training import checkpoint
 from pacavit.training.loop import Training
 from pacavit.training.stream import SampleStream
@@ -66,9 +68,8 @@ def train(create_job):
     """A function that trains in a work folder and returns the training."""
 
     def run(work="work", micro_batch=4, kill=None):
-        job = create_job(
-            "pretrain", work=work, global_batch=4, micro_batch=micro_batch, workers=0, checkpoint_updates=1
-        )
+        recipe = {"global_batch": 4, "micro_batch": micro_batch, "workers": 0}
+        job = create_job("pretrain", work=work, **recipe, log_updates=2, checkpoint_updates=1)
         training = Small(job)
         if kill is None:
             training.run(Never())
@@ -97,6 +98,22 @@ def test_it_validates_when_due_with_the_state_saved_before(train):
     assert training.validated == [3, 6]
     assert points(training, "val/weight")[6] == training.model.weight.item()
     assert checkpoint.load_latest(training.job.work)["step"] == UPDATES
+
+
+def test_without_a_terminal_a_line_every_log_updates_tells_how_it_goes(train, capsys):
+    train()
+    lines = [line for line in capsys.readouterr().out.splitlines() if is_progress(line)]
+    assert [re.search(r"update (\d+)/6", line)[1] for line in lines] == ["2", "4", "6"]
+    assert all(re.search(r"  loss \S+  lr \S+  \S+ images/s  .* left$", line) for line in lines)
+    assert [re.search(r"lr (\S+)", line)[1] for line in lines] == ["0.05", "0.025", "0.01667"]
+
+
+def test_a_metric_without_a_value_is_told_and_no_point_of_the_curve(train, monkeypatch, capsys):
+    monkeypatch.setattr(Small, "validate", lambda self: {"mIoU": None, "aAcc": 0.5})
+    training = train()
+    assert "update 3/6  mIoU undefined  aAcc 0.500" in capsys.readouterr().out
+    assert points(training, "val/aAcc") == {3: 0.5, 6: 0.5}
+    assert points(training, "val/mIoU") == {}
 
 
 @pytest.mark.parametrize("kill", range(1, UPDATES))

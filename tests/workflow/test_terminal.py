@@ -15,6 +15,7 @@ from snakemake_interface_logger_plugins.tests import TestLogHandlerBase
 from workflow_repository import ROOT
 
 from pacavit import terminal
+from pacavit.runtime.batch_log import progress_line
 from snakemake_logger_plugin_pacavit import LogHandler
 
 USUAL = DefaultFormatter().format
@@ -207,6 +208,15 @@ def test_a_job_in_slurms_queue_is_told_by_its_name(told):
     assert told(message) == "queued coco a seed 0 as Slurm's job 12"
 
 
+def test_lines_of_progress_stay_in_the_log(told, project):
+    log = project / "log"
+    told.runs(coco=1)
+    told.begins(4, "coco", variant="a", seed="0", log=log)
+    progress = progress_line("coco a seed 0", 1, 2, {"loss": 0.5}, rate=12, left=60)
+    log.write_text(f"{progress}\ncoco a seed 0: update 1/2  bbox_AP 0.5\n{progress}\n")
+    assert told.account.heard() == "coco a seed 0: update 1/2  bbox_AP 0.5"
+
+
 def test_a_job_on_another_machine_is_heard_through_its_log_and_one_here_is_not(told, project):
     log = project / "log"
     log.write_text("of an earlier attempt\n")
@@ -220,13 +230,6 @@ def test_a_job_on_another_machine_is_heard_through_its_log_and_one_here_is_not(t
     assert told.finishes(4).splitlines()[0] == "coco a seed 0: update 2/2"
     told.begins(4, "coco", variant="a", seed="0")
     assert told.account.heard() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min"), (125, "2 min 5 s"), (12000, "3 h 20 min")]
-)
-def test_lengths_of_time(seconds, words):
-    assert terminal.span(seconds) == words
 
 
 @pytest.mark.slow

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import stat
 import tarfile
-import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-
-from PIL import Image, UnidentifiedImageError
 
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
@@ -25,6 +23,9 @@ from pacavit.job import Job
 #: More than this many bytes out of one byte in is a bomb, not data.
 _MAX_RATIO = 200
 _GIGABYTE = 1 << 30
+#: In an archive packed from a folder: the file of the user's that each packed one was.
+SOURCES = "sources.jsonl"
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 #: Largest file of an archive that is read into memory.
 _MAX_SMALL = 64 << 20
 
@@ -119,8 +120,12 @@ def scan_tar(path: Path, offset: int = 0, size: int | None = None) -> list[TarMe
     return list(found.values())
 
 
-def tar_files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def tar_files(archive: tarfile.TarFile, without: str = "") -> Iterator[tuple[str, bytes]]:
     """Give name and content of each regular file of a small tar archive.
+
+    Args:
+        archive: open for reading.
+        without: name of a file to pass over, which may be larger than others.
 
     Raises:
         PacavitError: a member is a link or a device, too large, or its name leads out of the archive.
@@ -130,20 +135,50 @@ def tar_files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         if member.isdir():
             continue
         name = _plain_file(member, str(archive.name))
-        if member.size > _MAX_SMALL:
+        if member.size > (_GIGABYTE if name == without else _MAX_SMALL):
             raise PacavitError(f"{archive.name}: {name} unpacks to {member.size} bytes; refused as a bomb")
+        if name == without:
+            continue
         content = archive.extractfile(member).read()
         if len(content) != member.size:
             raise tarfile.ReadError("unexpected end of data")
         yield name, content
 
 
+def sources_text(files: Mapping[str, Path]) -> bytes:
+    """Return the text of :data:`SOURCES`: a JSON list of a packed file's name and the user's file a line."""
+    return "".join(json.dumps([name, str(path)]) + "\n" for name, path in files.items()).encode()
+
+
+def user_files(archive: Path, packed: Collection[str]) -> dict[str, str]:
+    """Return which files of the user's some packed ones are, by name; empty for archives from elsewhere.
+
+    Args:
+        archive: zip or tar that may hold :data:`SOURCES`.
+        packed: names without folders.
+    """
+    found = {}
+    with ExitStack() as opened:
+        if zipfile.is_zipfile(archive):
+            source = opened.enter_context(zipfile.ZipFile(archive))
+            lines = opened.enter_context(source.open(SOURCES)) if SOURCES in source.namelist() else ()
+        else:
+            source = opened.enter_context(tarfile.open(archive))
+            member = next((each for each in source if each.name == SOURCES), None)
+            lines = source.extractfile(member) if member else ()
+        for line in lines:
+            name, path = json.loads(line)
+            if name in packed:
+                found[name] = path
+    return found
+
+
 def list_zip(path: Path, max_gigabytes: int, keep: str = "") -> list[str]:
     """Return the names of the files of a zip archive that start with ``keep``, in its order, after the checks.
 
     Raises:
-        PacavitError: a name leads out of the archive or stands twice, a member is a link or encrypted, or the content
-            is too large.
+        PacavitError: a name leads out of the archive or stands twice, a member is a link, encrypted or compressed by an
+            unknown method, or the content is too large.
         zipfile.BadZipFile: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive:
@@ -156,6 +191,12 @@ def list_zip(path: Path, max_gigabytes: int, keep: str = "") -> list[str]:
         if member.flag_bits & 1:
             raise PacavitError(
                 f"{path}: {member.filename} is encrypted; fetch or make it again without a password"
+            )
+        if member.compress_type not in _METHODS:
+            raise PacavitError(
+                f"{path}: {member.filename} is compressed in a way that Python cannot read (method "
+                f"{member.compress_type}{', Deflate64' * (member.compress_type == 9)}); unpack it and make the archive "
+                "anew, with `zip -r`"
             )
         if safe_name(member.filename, str(path)) in names:
             raise PacavitError(f"{path}: {member.filename} stands twice in it; such archives are refused")
@@ -173,24 +214,6 @@ def safe_name(name: str, archive: str) -> str:
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise PacavitError(f"{archive}: member {name!r} leads out of its folder; such archives are refused")
     return str(path)
-
-
-def open_image(content: bytes) -> Image.Image | str:
-    """Return a decoded image, or why it cannot be decoded.
-
-    Which format it is, its bytes tell and not its name; damaged Exif data are no fault of the picture. timm's readers
-    do the same: ``Image.open`` on the bytes, then ``convert``.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
-            image.load()
-            return image
-    except UnidentifiedImageError:
-        return "no image that Pillow knows"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error) or type(error).__name__
 
 
 def remedy(job: Job) -> str:

@@ -10,7 +10,7 @@ from pacavit.data import archives as archive_tools
 from pacavit.data import tasks
 from pacavit.data.archives import list_zip
 from pacavit.data.extraction import extract, image_parts
-from pacavit.data.manifest import check_official, write_manifest
+from pacavit.data.manifest import check_official, shared_images, write_manifest
 from pacavit.errors import PacavitError
 from pacavit.files import resumable_directory
 from pacavit.job import Job
@@ -40,9 +40,8 @@ def prepare(job: Job) -> None:
         for split, name in SPLITS.items():
             with archive_tools.reading(job.inputs[split], remedy):
                 names = list_zip(job.inputs[split], options.max_gigabytes, keep=f"{name}/")
-                records = tasks.run(
-                    folder, image_parts(job.inputs[split], names, split), f"prepare coco {split}", job.work
-                )
+                parts = image_parts(job.inputs[split], names, split, official=options.complete)
+                records = tasks.run(folder, parts, f"prepare coco {split}", job.work, remedy)
             sizes = {Path(p).name: tuple(f["size"]) for r in records for p, f in r.facts.items()}
             for record in records:
                 files |= record.files
@@ -54,7 +53,12 @@ def prepare(job: Job) -> None:
         if options.complete:
             check_official("coco", classes, counts, job.scale)
         tasks.clear(folder)
-        write_manifest(folder, "coco", classes, counts, files)
+        train, val = (
+            {Path(path).name: files[path] for path in files if path.startswith(f"{name}/")}
+            for name in SPLITS.values()
+        )
+        shared = shared_images("coco", train, val, job.inputs["annotations"])
+        write_manifest(folder, "coco", classes, counts, files, shared=shared)
 
 
 def _read_annotations(folder: Path, split: str, archive: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pacavit.data import meta_mat
-from pacavit.data.archives import add_to_tar, new_tar, tar_files
+from pacavit.data.archives import SOURCES, add_to_tar, new_tar, sources_text, tar_files
 from pacavit.errors import PacavitError
 
 _FOLDER = "ILSVRC2012_devkit_t12/data"
@@ -18,11 +18,25 @@ _META = f"{_FOLDER}/meta.mat"
 _GROUND_TRUTH = f"{_FOLDER}/ILSVRC2012_validation_ground_truth.txt"
 
 
-def write_devkit(path: Path, classes: Mapping[int, tuple[str, str]], ground_truth: Sequence[int]) -> None:
-    """Write a development kit: synset and name by number, and the number of each validation image in order."""
+def write_devkit(
+    path: Path,
+    classes: Mapping[int, tuple[str, str]],
+    ground_truth: Sequence[int],
+    files: Mapping[str, Path] | None = None,
+) -> None:
+    """Write a development kit.
+
+    Args:
+        path: of the archive.
+        classes: synset and name by number.
+        ground_truth: the number of each validation image in order.
+        files: the user's file by the name of each packed image, if it was packed from a folder.
+    """
     with new_tar(path, compressed=True) as archive:
         add_to_tar(archive, _META, _meta_mat(classes))
         add_to_tar(archive, _GROUND_TRUTH, "".join(f"{number}\n" for number in ground_truth).encode())
+        if files is not None:
+            add_to_tar(archive, SOURCES, sources_text(files))
 
 
 def read_devkit(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
@@ -32,7 +46,7 @@ def read_devkit(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
         PacavitError: a file is missing from it, or cannot be read.
     """
     with tarfile.open(path) as archive:
-        content = dict(tar_files(archive))
+        content = dict(tar_files(archive, without=SOURCES))
     for name in (_META, _GROUND_TRUTH):
         if name not in content:
             raise PacavitError(f"{path}: no {name} in it; this is not the ILSVRC2012 development kit")

@@ -7,14 +7,17 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pacavit.data import tasks
-from pacavit.data.archives import open_image
+from pacavit.data import pictures, tasks
+from pacavit.data.pictures import PictureError
 
 #: Images of one part.
 _IMAGES = 512
+#: The data sets have such images, which Pillow and OpenCV read alike to a unit of the last place.
+_TAKEN = frozenset({"CMYK"})
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,18 @@ class _Part:
         archive: the zip file.
         members: names in it.
         strip: what to leave out at the beginning of a name.
-        largest: also note the largest value, of label maps.
+        labels: whether they are label maps, of which the pixels of each label are counted.
+        kind: what its images are called.
+        taken: in what readers may differ on an image, as of :func:`pacavit.data.pictures.differences`.
     """
 
     name: str
     archive: Path
     members: tuple[str, ...]
     strip: str
-    largest: bool
+    labels: bool
+    kind: str
+    taken: frozenset[str]
 
     @property
     def images(self) -> int:
@@ -45,26 +52,63 @@ class _Part:
         with zipfile.ZipFile(self.archive) as archive:
             for member in self.members:
                 path, content = member.removeprefix(self.strip), archive.read(member)
-                image = open_image(content)
-                if isinstance(image, str):
-                    record.broken.append(f"{path} ({image})")
+                try:
+                    record.facts[path] = self._facts(content, path)
+                except PictureError as error:
+                    record.broken.append(f"{path} ({error.reason})")
                     continue
-                record.facts[path] = {"size": image.size, "mode": image.mode}
-                if self.largest:
-                    record.facts[path]["largest"] = int(np.asarray(image).max())
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(content)
                 record.files[path] = hashlib.sha256(content).hexdigest()
                 record.sizes[path] = len(content)
         return record
 
+    def _facts(self, content: bytes, path: str) -> dict[str, Any]:
+        """Return what is to be known of an image.
+
+        Raises:
+            PictureError: it cannot be decoded, or readers differ on it.
+        """
+        image = pictures.load(content, path)
+        facts: dict[str, Any] = {"size": image.size, "mode": image.mode}
+        if self.labels:
+            one_byte = image.mode in ("L", "P")
+            counts = np.bincount(np.asarray(image).ravel()).tolist() if one_byte else []
+            return {**facts, "pixels": {label: count for label, count in enumerate(counts) if count}}
+        if others := set(pictures.differences(image)) - self.taken:
+            raise PictureError(
+                path,
+                f"{', '.join(sorted(others))}, which readers differ on; use kind: folder, which converts it",
+            )
+        return facts
+
 
 def image_parts(
-    archive: Path, members: Sequence[str], name: str, strip: str = "", largest: bool = False
+    archive: Path,
+    members: Sequence[str],
+    name: str,
+    strip: str = "",
+    labels: bool = False,
+    kind: str = "images",
+    official: bool = True,
 ) -> list[tasks.Part]:
-    """Return the parts that unpack images; arguments as of a part."""
+    """Return the parts that unpack images.
+
+    Args:
+        archive, members, name, strip, labels, kind: as of a part.
+        official: whether all images are known to be those of the papers, who took them however they are turned.
+    """
+    taken = _TAKEN | {"turned upright"} if official else _TAKEN
     return [
-        _Part(f"{name}-{start:08d}", archive, tuple(members[start : start + _IMAGES]), strip, largest)
+        _Part(
+            f"{name}-{start:08d}",
+            archive,
+            tuple(members[start : start + _IMAGES]),
+            strip,
+            labels,
+            kind,
+            taken,
+        )
         for start in range(0, len(members), _IMAGES)
     ]
 

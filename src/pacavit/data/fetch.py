@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
 
-import pooch
 import requests
 import urllib3
+from pooch import hashes
 from tqdm import tqdm
 
 from pacavit.errors import PacavitError
@@ -24,7 +23,7 @@ _CHUNK = 1 << 20
 
 
 def fetch(url: str, path: Path, size: int | None = None, known_hash: str | None = None) -> Path:
-    """Return ``path``, downloaded unless a file with the known hash stands there.
+    """Return ``path``, downloaded unless it is there already.
 
     What arrived of an interrupted download is kept beside it as ``.NAME.part``.
 
@@ -35,23 +34,28 @@ def fetch(url: str, path: Path, size: int | None = None, known_hash: str | None 
         known_hash: ``sha256:…`` or ``md5:…``, if known.
 
     Raises:
-        PacavitError: the address is of another kind, the server does not give the file, or gives another one.
+        PacavitError: the address is of another kind, the server does not give the file, or gives another one, or
+            another one stands at ``path``, which is not replaced.
     """
     if not url.startswith(("http://", "https://")):
         raise PacavitError(f"{url}: expected an address that starts with http:// or https://")
+    part = path.with_name(f".{path.name}.part")
     try:
-        pooch.retrieve(
-            url,
-            known_hash,
-            path.name,
-            path.parent,
-            downloader=_Resuming(path.with_name(f".{path.name}.part"), size),
-        )
-    except ValueError as error:
-        raise PacavitError(
-            f"{url}: came whole, but is not the file that it should be ({known_hash}); ask the server's keeper, or "
-            "set another mirror"
-        ) from error
+        if path.exists():
+            if _is_right(path, size, known_hash):
+                return path
+            raise PacavitError(
+                f"{path}: is not the file that {url} should give ({known_hash or f'{size:,} bytes'}); move it away to "
+                "have that one downloaded, or use it by kind: own with verify: nothing"
+            )
+        _Resuming(part, size).fetch(url)
+        if not _is_right(part, None, known_hash):
+            part.unlink()
+            raise PacavitError(
+                f"{url}: came whole, but is not the file that it should be ({known_hash}); ask the server's keeper, or "
+                "set another mirror"
+            )
+        part.replace(path)
     except OSError as error:
         raise PacavitError(
             f"{path}: cannot be written ({error}); free space or choose another folder"
@@ -59,8 +63,15 @@ def fetch(url: str, path: Path, size: int | None = None, known_hash: str | None 
     return path
 
 
+def _is_right(path: Path, size: int | None, known_hash: str | None) -> bool:
+    if size is not None and path.stat().st_size != size:
+        return False
+    kind, _, expected = (known_hash or "").partition(":")
+    return known_hash is None or hashes.file_hash(str(path), alg=kind) == expected
+
+
 class _Resuming:
-    """A downloader for pooch that continues the file ``part``.
+    """A download that continues the file ``part``.
 
     Args:
         part: what has arrived so far.
@@ -71,14 +82,14 @@ class _Resuming:
         self.part = part
         self.size = size
 
-    def __call__(self, url: str, output_file: str, _pooch: Any, check_only: bool = False) -> None:
-        """Bring ``part`` to its full length, and move it to where pooch checks its hash."""
+    def fetch(self, url: str) -> None:
+        """Bring ``part`` to its full length."""
         failures, pause = 0, PAUSE
         while True:
             before = self._have()
             try:
                 self._attempt(url)
-                break
+                return
             except requests.HTTPError as error:
                 status = error.response.status_code
                 if status < 500 and status != 429:
@@ -94,7 +105,6 @@ class _Resuming:
                     f"({problem}); run the command again to go on from there"
                 )
             time.sleep(pause)
-        self.part.replace(output_file)
 
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0

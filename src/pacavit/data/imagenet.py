@@ -11,7 +11,6 @@ taken up at the first shard that is missing.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -26,9 +25,10 @@ from PIL import Image
 
 from pacavit.data import archives as archive_tools
 from pacavit.data import tasks
-from pacavit.data.archives import TarMember, add_to_tar, open_image, scan_tar
+from pacavit.data.archives import TarMember, add_to_tar, scan_tar
 from pacavit.data.devkit import read_devkit
-from pacavit.data.manifest import check_official, write_manifest
+from pacavit.data.manifest import check_official, shared_images, write_manifest
+from pacavit.data.pictures import PictureError, decode
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST, atomic_file, resumable_directory, sha256
 from pacavit.job import Job
@@ -84,18 +84,23 @@ def prepare(job: Job) -> None:
         check_official("imagenet", classes, counts, job.scale)
     with resumable_directory(job.outputs["data"], job.fingerprint) as folder:
         files: dict[str, str] = {}
+        hashes: dict[str, dict[str, str]] = {}
         for split, listing in (("train", train), ("val", val)):
             if options.form == "folder":
                 listing = _in_class_folders(listing, synsets)
             parts = _parts(split, listing, options.shard_megabytes * _MEGABYTE, options.form)
-            records = tasks.run(folder, parts, f"prepare imagenet {split}", job.work)
+            records = tasks.run(folder, parts, f"prepare imagenet {split}", job.work, remedy)
             for record in records:
                 files |= record.files
             index = folder / f"{split}.npz"
             _write_index(index, listing, [np.array(record.facts["offsets"], np.int64) for record in records])
             files[index.name] = sha256(index)
+            names_of = (Path(name.decode()).name for name in listing.names)
+            found = (content for record in records for content in record.facts["hashes"])
+            hashes[split] = dict(zip(names_of, found, strict=True))
         tasks.clear(folder)
-        write_manifest(folder, "imagenet", classes, counts, files)
+        shared = shared_images("imagenet", hashes["train"], hashes["val"], job.inputs["devkit"])
+        write_manifest(folder, "imagenet", classes, counts, files, shared=shared)
 
 
 class ImageNetShards:
@@ -128,8 +133,12 @@ class ImageNetShards:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the RGB image and its class."""
-        return Image.open(io.BytesIO(self.content(index))).convert("RGB"), int(self.labels[index])
+        """Return the RGB image and its class.
+
+        It is not turned, as the papers' readers turn none; one from a folder of the user's is upright as it is stored.
+        """
+        image = decode(self.content(index), self.name(index), upright=False)
+        return image, int(self.labels[index])
 
     def content(self, index: int) -> bytes:
         """Return the image's file as it was in the archive."""
@@ -237,6 +246,8 @@ def _in_class_folders(listing: Listing, synsets: Sequence[str]) -> Listing:
 class _Part:
     """The images of one shard, or as many loose ones."""
 
+    kind = "images"
+
     split: str
     number: int
     listing: Listing
@@ -256,14 +267,17 @@ class _Part:
         return record
 
     def contents(self, record: tasks.Record) -> Iterator[tuple[str, bytes]]:
-        """Give name and content of each image that can be decoded, and note the others in the record."""
+        """Give name and content of each image, and note which ones cannot be decoded, and a hash of each."""
+        hashes = record.facts["hashes"] = []
         names = [name.decode() for name in self.listing.names]
         with open(self.listing.archive, "rb") as file:
             for name, offset, size in zip(names, self.listing.offsets, self.listing.sizes, strict=True):
                 content = os.pread(file.fileno(), int(size), int(offset))
-                image = open_image(content)
-                if isinstance(image, str):
-                    record.broken.append(f"{name} ({image})")
+                try:
+                    decode(content, name, upright=False)
+                except PictureError as error:
+                    record.broken.append(f"{name} ({error.reason})")
+                hashes.append(hashlib.blake2b(content, digest_size=8).hexdigest())
                 yield name, content
 
 

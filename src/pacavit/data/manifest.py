@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from pacavit.data.archives import user_files
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.files import MANIFEST, write_json
+from pacavit.files import MANIFEST, printable, write_json
+from pacavit.runtime.progress import report
+
+#: Shared images that a message names.
+_NAMED = 20
 
 
 def write_manifest(
-    folder: Path, dataset: str, classes: list[str], counts: dict[str, int], files: Mapping[str, str]
+    folder: Path,
+    dataset: str,
+    classes: list[str],
+    counts: dict[str, int],
+    files: Mapping[str, str],
+    **facts: Any,
 ) -> None:
     """Write the manifest of a folder that is otherwise complete.
 
@@ -22,6 +33,7 @@ def write_manifest(
         classes: their names, by index.
         counts: images by split.
         files: SHA-256 of what the folder holds, by path.
+        facts: what else readers of this data set need, as JSON types.
     """
     write_json(
         folder / MANIFEST,
@@ -31,8 +43,36 @@ def write_manifest(
             "counts": counts,
             "files": dict(files),
             "official": not differences(dataset, classes, counts),
+            **facts,
         },
     )
+
+
+def shared_images(
+    dataset: str, train: Mapping[str, str], val: Mapping[str, str], sources: Path | None = None
+) -> int:
+    """Return how many validation images are training images as well, to the byte, and say which.
+
+    Args:
+        dataset: its name.
+        train, val: hash of each image's content, by its name.
+        sources: archive that may tell which files of the user's they were.
+    """
+    known = {content: name for name, content in train.items()}
+    shared = {name: known[content] for name, content in val.items() if content in known}
+    if shared:
+        names = list(shared)[:_NAMED]
+        users = {} if sources is None else user_files(sources, {*names, *(shared[name] for name in names)})
+        pairs = [
+            f"{printable(users.get(name, name))} = {printable(users.get(other, other))}"
+            for name, other in ((name, shared[name]) for name in names)
+        ]
+        more = f" and {len(shared) - _NAMED:,} more" if len(shared) > _NAMED else ""
+        report(
+            f"prepare {dataset}: {len(shared):,} of {len(val):,} validation images are training images as well, so the "
+            f"measured numbers will be too good: {', '.join(pairs)}{more}"
+        )
+    return len(shared)
 
 
 def differences(dataset: str, classes: list[str], counts: Mapping[str, int]) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 from pooch import hashes
 
 from pacavit.data import fetch
+from pacavit.data.protection import require_apart
 from pacavit.data.registry import DATASETS, ArchiveFile
 from pacavit.errors import PacavitError
+from pacavit.files import remove_leftovers
 from pacavit.job import Job
 from pacavit.params.data import DownloadedArchives, OwnArchives
 from pacavit.runtime.progress import report
@@ -26,6 +28,9 @@ def provide(job: Job) -> None:
     """
     dataset = job.stage.removeprefix("archives_")
     source = getattr(job.params.data, dataset).archives
+    require_apart(job.scale, dataset, source)
+    for output in job.outputs.values():
+        remove_leftovers(output)
     if source.kind == "digits":
         _maker("miniatures", dataset).draw(job.outputs, source)
         _report_made(job, "drawn from handwritten digits")
@@ -86,11 +91,16 @@ def download(job: Job, dataset: str, source: DownloadedArchives) -> None:
 
 
 def link(path: Path, output: Path) -> None:
-    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system."""
+    """Give a file a second name, without a copy: a hard link, or a symbolic one to another file system.
+
+    A file that is in place already, under whatever name, is left alone.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists() and output.samefile(path):
+        return
     output.unlink(missing_ok=True)
     try:
-        os.link(path, output)
+        os.link(path.resolve(), output)  # of a link the name alone would be doubled
     except OSError:
         output.symlink_to(path.resolve())
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -47,15 +48,23 @@ class Record:
 
 
 class Part(Protocol):
-    """A piece of work with a name of its own, done by a call with the folder to write to."""
+    """A piece of work with a name of its own, done by a call with the folder to write to.
+
+    Attributes:
+        images: how many it has.
+        kind: what they are called.
+    """
 
     name: str
     images: int
+    kind: str
 
     def __call__(self, folder: Path) -> Record: ...
 
 
-def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Record]:
+def run(
+    folder: Path, parts: Sequence[Part], label: str, work: Path, remedy: str = "fetch it again"
+) -> list[Record]:
     """Do all parts that are not done yet, and return the record of each, in their order.
 
     Args:
@@ -63,6 +72,7 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
         parts: the work; the same list gives the same files, whatever the number of processes.
         label: of the progress bar.
         work: the job's work folder, for the full list of broken images.
+        remedy: what to do about an archive with broken images.
 
     Raises:
         PacavitError: images are broken.
@@ -70,21 +80,23 @@ def run(folder: Path, parts: Sequence[Part], label: str, work: Path) -> list[Rec
     start = time.monotonic()
     records = {part.name: _done(folder, part.name) for part in parts}
     missing = [part for part in parts if records[part.name] is None]
-    total = sum(part.images for part in parts)
+    kinds: Counter[str] = Counter()
+    for part in parts:
+        kinds[part.kind] += part.images
+    total = kinds.total()
     ready = total - sum(part.images for part in missing)
     if ready:
-        report(f"{label}: {ready:,} of {total:,} images are ready from an earlier attempt")
-    with tqdm(desc=label, total=total, initial=ready, unit="image", disable=None) as bar:
+        report(f"{label}: {ready:,} of {total:,} {' and '.join(kinds)} are ready from an earlier attempt")
+    with tqdm(desc=label, total=total, initial=ready, unit="file", disable=None) as bar:
         for part, record in _finished(folder, missing):
             if not record.broken:
                 write_json(_record(folder, part.name), asdict(record))
             records[part.name] = record
             bar.update(part.images)
     seconds = time.monotonic() - start
-    _refuse_broken([name for record in records.values() for name in record.broken], label, work)
-    report(
-        f"{label}: {total:,} images in {seconds:.1f} s, {(total - ready) / max(seconds, 1e-9):.0f} images/s"
-    )
+    _refuse_broken([name for record in records.values() for name in record.broken], label, work, remedy)
+    counted = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    report(f"{label}: {counted} in {seconds:.1f} s, {(total - ready) / max(seconds, 1e-9):.0f} files/s")
     return list(records.values())
 
 
@@ -167,7 +179,7 @@ def _done(folder: Path, name: str) -> Record | None:
     return record
 
 
-def _refuse_broken(names: list[str], label: str, work: Path) -> None:
+def _refuse_broken(names: list[str], label: str, work: Path, remedy: str) -> None:
     if not names:
         return
     work.mkdir(parents=True, exist_ok=True)
@@ -175,5 +187,5 @@ def _refuse_broken(names: list[str], label: str, work: Path) -> None:
     listing.write_text("\n".join(names) + "\n")
     more = f", and {len(names) - _NAMED} more, all in {listing}" if len(names) > _NAMED else ""
     raise PacavitError(
-        f"{label}: {len(names)} broken images; fetch or make their archive again: {', '.join(names[:_NAMED])}{more}"
+        f"{label}: {len(names)} broken images in the archive; {remedy}: {', '.join(names[:_NAMED])}{more}"
     )

@@ -15,7 +15,7 @@ def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
     """Write the metrics of an evaluation and log its numbers.
 
     Beside the values stand variant, seed, commit, the hashes of the data and the weights, and whether
-    the data have the official numbers of images and classes.
+    the data have the official numbers of images and classes, and how many validation images are training images too.
     """
     write_json(job.outputs["metrics"], {**values, "origin": origin(job)})
     job.run.log(dict(_leaves(values)), step=0)
@@ -24,6 +24,7 @@ def write_metrics(job: Job, values: Mapping[str, Any]) -> None:
 
 def origin(job: Job) -> dict[str, Any]:
     """Return what a job's numbers were measured on and with; it has the inputs ``data`` and ``weights``."""
+    manifest = read_manifest(job.inputs["data"])
     return {
         **job.names,
         "scale": job.scale,
@@ -33,7 +34,8 @@ def origin(job: Job) -> dict[str, Any]:
         "fingerprint": job.fingerprint,
         "commit": git_commit(),
         "data": content_hash(job.inputs["data"]),
-        "official": read_manifest(job.inputs["data"])["official"],
+        "official": manifest["official"],
+        "shared": manifest.get("shared"),
         "weights": content_hash(job.inputs["weights"]),
     }
 

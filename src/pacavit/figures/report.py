@@ -49,6 +49,7 @@ def write(job: Job) -> None:
         "report.html",
         title=job.params.figures.report.title,
         scale=job.scale,
+        shared=_shared(job),
         tasks=[_task(job, task) for task in TASKS.values()],
         ledger=_ledger(job),
         overview=_overview(job),
@@ -56,6 +57,24 @@ def write(job: Job) -> None:
         dag=dag.draw(counts),
     )
     job.run.artifact(job.outputs["page"])
+
+
+def _shared(job: Job) -> str:
+    """Return what the preparations found of validation images that are training images as well."""
+    found = {}
+    for task in TASKS.values():
+        for _, path in job.aggregated[f"evaluate_{task.name}.metrics"]:
+            measured = json.loads(path.read_text())
+            found[task.name] = measured["origin"].get("shared"), measured.get("images")
+    said = [
+        f"{shared:,} of the {images:,} of {name} are training images as well, so its numbers are too good"
+        for name, (shared, images) in found.items()
+        if shared
+    ]
+    if said:
+        return f"By their content, {'; '.join(said)}."
+    known = found and all(shared is not None for shared, _ in found.values())
+    return "By its content, none of these is a training image as well." if known else ""
 
 
 def _ledger(job: Job) -> dict[str, Any]:

@@ -26,10 +26,12 @@ class Confusion:
 
     Args:
         num_classes: K.
+        background: the first class is the background, which the means leave out.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, background: bool = False) -> None:
         self.counts = np.zeros((num_classes, num_classes), np.int64)
+        self._measured = slice(1 if background else 0, None)
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
         """Count two label maps (H, W) of classes from 0; ``truth`` has 255 where there is no label."""
@@ -44,16 +46,25 @@ class Confusion:
         with np.errstate(invalid="ignore"):
             return hits / (self.counts.sum(0) + self.counts.sum(1) - hits)
 
-    def summary(self) -> dict[str, float]:
-        """Return ``mIoU``, ``mAcc`` and ``aAcc`` from 0 to 1, means over the classes that occur."""
+    def summary(self) -> dict[str, float | None]:
+        """Return ``mIoU``, ``mAcc`` and ``aAcc`` from 0 to 1, None where no class occurs.
+
+        The first two are means over the classes that occur. With one class and the background they are those of the
+        class alone.
+        """
         hits = np.diag(self.counts)
         with np.errstate(invalid="ignore"):
             recall = hits / self.counts.sum(1)
         return {
-            "mIoU": float(np.nanmean(self.iou())),
-            "mAcc": float(np.nanmean(recall)),
-            "aAcc": float(hits.sum() / self.counts.sum()),
+            "mIoU": _mean(self.iou()[self._measured]),
+            "mAcc": _mean(recall[self._measured]),
+            "aAcc": float(hits.sum() / self.counts.sum()) if self.counts.any() else None,
         }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
 
 
 def segmentation_loader(job: Job, recipe: Ade20kRecipe, options: Evaluation) -> DataLoader:
@@ -81,7 +92,7 @@ def measure(
         keep: how many.
     """
     model.eval()
-    confusion = Confusion(num_classes)
+    confusion = Confusion(num_classes, background=not loader.dataset.reduce_zero_label)
     with models.scoped("mmseg"), torch.inference_mode():
         numbers = itertools.count(rank(), world_size())
         for batch in tqdm(loader, desc="segment", unit="batch", leave=False, disable=None):

@@ -41,16 +41,17 @@ def detection(folder: Path, split: str, pipeline: list[Config]) -> Dataset:
 
 
 def segmentation(folder: Path, split: str, pipeline: list[Config]) -> Dataset:
-    """Return an ADE20K split; label 0 becomes the ignored one and the classes count from 0."""
+    """Return an ADE20K split whose classes count from 0; label 0 is ignored, unless it is the background class."""
+    manifest = read_manifest(folder)
     name = {"train": "training", "val": "validation"}[split]
     config = {
         "type": "BaseSegDataset",
         "data_root": str(Path(folder).resolve()),
         "data_prefix": {"img_path": f"images/{name}", "seg_map_path": f"annotations/{name}"},
-        "metainfo": {"classes": tuple(read_manifest(folder)["classes"])},
+        "metainfo": {"classes": tuple(manifest["classes"])},
         "img_suffix": ".jpg",
         "seg_map_suffix": ".png",
-        "reduce_zero_label": True,
+        "reduce_zero_label": manifest.get("first_class", 1) == 1,
         "test_mode": split != "train",
         "pipeline": pipeline,
     }

@@ -302,6 +302,7 @@ def _head(
     return {
         "channels": channels,
         "num_classes": num_classes,
+        "out_channels": num_classes,  # without it mmsegmentation advises one output for two classes
         "dropout_ratio": 0.1,
         "norm_cfg": {"type": norm, "requires_grad": True},
         "align_corners": False,

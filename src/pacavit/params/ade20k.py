@@ -46,7 +46,9 @@ class Ade20kRecipe(Page):
     warmup_updates: Annotated[int, Field(ge=0)]
     warmup_start: Fraction = Field(description="share of the rate at the first update")
     clip_grad: Positive | None
-    log_updates: Count = Field(description="updates between two points of the learning curve")
+    log_updates: Count = Field(
+        description="updates between two points of the learning curve, and two lines of the log"
+    )
     validate_updates: Count = Field(description="updates between two validations")
     checkpoint_updates: Count
 

@@ -65,7 +65,9 @@ class CocoRecipe(Page):
     warmup_start: Fraction = Field(description="share of the rate at the first update")
     drop_epochs: list[Count] = Field(description="epochs after which the rate falls to a tenth")
     clip_grad: Positive | None
-    log_updates: Count = Field(description="updates between two points of the learning curve")
+    log_updates: Count = Field(
+        description="updates between two points of the learning curve, and two lines of the log"
+    )
     validate_epochs: Count = Field(description="epochs between two validations")
     checkpoint_updates: Count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pacavit.params.base import Count, Page, Seed
 
@@ -70,7 +70,7 @@ class CocoFolder(Page):
 
 
 class LabelledFolder(Page):
-    """Images and label maps of the same names: PNG of one byte a pixel, 0 unlabelled, classes from 1."""
+    """Images, and label maps of the same names, in folders of their own: PNG with a number a pixel."""
 
     images: Directory
     labels: Directory
@@ -82,7 +82,34 @@ class Ade20kFolder(Page):
     kind: Literal["folder"]
     train: LabelledFolder
     val: LabelledFolder
-    classes: Annotated[list[Annotated[str, Field(pattern=r"^[^\t\n]+$")]], Field(min_length=1)]
+    # A map has one byte a pixel, and mmsegmentation takes two of its values for no label.
+    classes: Annotated[
+        list[Annotated[str, Field(pattern=r"^[^\t\n]+$")]], Field(min_length=1, max_length=254)
+    ]
+    first_class: Annotated[int, Field(ge=0, le=255)] = Field(
+        default=1, description="label of the first class; the others follow in the order of the names"
+    )
+    ignored: list[Annotated[int, Field(ge=0, lt=2**16)]] | None = Field(
+        default=None,
+        description="labels of pixels that do not count; 0 if it is no class and nothing is said here",
+    )
+
+    @property
+    def no_label(self) -> frozenset[int]:
+        """The labels of pixels that do not count."""
+        if self.ignored is not None:
+            return frozenset(self.ignored)
+        # Beside a single class, 0 is what does not belong to it.
+        return frozenset({0}) if self.first_class > 0 and len(self.classes) > 1 else frozenset()
+
+    @model_validator(mode="after")
+    def _no_class_is_ignored(self) -> Ade20kFolder:
+        both = self.no_label & set(range(self.first_class, self.first_class + len(self.classes)))
+        if both:
+            label = min(both)
+            name = self.classes[label - self.first_class]
+            raise ValueError(f"label {label} is ignored, and is {name!r} by first_class {self.first_class}")
+        return self
 
 
 ImageNetArchives = Annotated[

@@ -56,6 +56,9 @@ class PretrainRecipe(Page):
     min_lr: NonNegative
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(description="counted inside the epochs")
     lr_per: Literal["epoch", "update"] = Field(description="how often the cosine schedule moves")
+    log_updates: Count = Field(
+        default=50, description="updates between two lines of a log without a terminal"
+    )
     validate_epochs: Count = Field(
         description="epochs between two validations, of which the best gives the weights"
     )

@@ -6,13 +6,12 @@ import configparser
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dvc import dirs
 
-from pacavit.files import atomic_directory
+from pacavit.files import atomic_directory, scratch_directory
 from pacavit.pipeline import content, records
 
 _CONFIGS = (Path(".dvc/config"), Path(".dvc/config.local"))
@@ -46,10 +45,9 @@ def put_back(recorded: Mapping[str, str]) -> bool:
                     _link(_object(md5), target)
         else:
             target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-                _link(_object(digest), Path(folder, target.name))
-                os.replace(Path(folder, target.name), target)
+            with scratch_directory(target) as folder:
+                _link(_object(digest), folder / target.name)
+                os.replace(folder / target.name, target)
     return True
 
 

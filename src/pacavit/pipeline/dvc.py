@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pacavit import params, paths
+from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file, write_json
 from pacavit.pipeline import cache, code, content
@@ -70,7 +71,12 @@ def yaml_text(scale: str, given: params.Params) -> str:
 
 
 def write_yaml(scale: str, given: params.Params) -> bool:
-    """Write the ``dvc.yaml`` of a scale; return whether that changed it."""
+    """Write the ``dvc.yaml`` of a scale; return whether that changed it.
+
+    Raises:
+        PacavitError: DVC would remove the user's own data, as of :func:`require_all_apart`.
+    """
+    require_all_apart(scale, given.data)
     path, text = yaml_path(scale), yaml_text(scale, given)
     if path.exists() and path.read_text() == text:
         return False

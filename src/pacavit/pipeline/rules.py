@@ -20,6 +20,7 @@ from typing import Any
 from snakemake.settings.enums import RerunTrigger
 
 from pacavit import params, paths
+from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, targets
@@ -226,6 +227,7 @@ def begin(scale: str, workflow: Any) -> Pipeline:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
         pipeline = Pipeline(scale, workflow)
+        require_all_apart(scale, pipeline.params.data)
         pipeline.parts()
     except PacavitError as error:
         sys.exit(f"pacavit: {error}")

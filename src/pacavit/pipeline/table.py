@@ -118,7 +118,7 @@ def _archives(dataset: str) -> Stage:
         function="pacavit.data.sources:provide",
         inputs={},
         outputs={
-            name: Output(f"data/{{scale}}/archives/{dataset}/{file.name}")
+            name: Output(f"{paths.fill(paths.ARCHIVES, dataset=dataset)}/{file.name}")
             for name, file in DATASETS[dataset].files.items()
         },
         params=(f"data:{dataset}.archives",),
@@ -135,7 +135,7 @@ def _prepare(dataset: str) -> Stage:
         command=f"prepare {dataset}",
         function=f"pacavit.data.{dataset}:prepare",
         inputs={name: f"archives_{dataset}.{name}" for name in DATASETS[dataset].files},
-        outputs={"data": Output(f"data/{{scale}}/{dataset}", "folder")},
+        outputs={"data": Output(paths.fill(paths.PREPARED, dataset=dataset), "folder")},
         params=(f"data:{dataset}.prepare", f"data:{dataset}.archives.kind"),
         threads=_PROCESSES,
         priority=_FIRST,

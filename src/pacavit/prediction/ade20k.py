@@ -47,7 +47,7 @@ class Predictor:
     def __call__(self, found: Found, image: Image.Image, target: Path) -> dict[str, Any]:
         """Draw an RGB image with its pixels' classes into the folder, write the label map, and return the shares.
 
-        The map has ADE20K's form: classes count from 1.
+        The map has the data set's form: classes count from 1, or from 0 with a background.
         """
         labels = self._labels(image, found.number)
         counts = np.bincount(labels.ravel(), minlength=len(self._classes))
@@ -61,9 +61,10 @@ class Predictor:
             for i in occurring
         ]
         name = f"{found.name}.png"
-        largest = np.min_scalar_type(len(self._classes))
+        first = self._classes.ids[0]
+        largest = np.min_scalar_type(self._classes.ids[-1])
         with atomic_file(target / LABELS / name) as temporary:
-            Image.fromarray((labels + 1).astype(largest)).save(temporary, format="PNG")
+            Image.fromarray((labels + first).astype(largest)).save(temporary, format="PNG")
         self._draw(target / name, image, labels, occurring)
         return {"label_map": f"{LABELS}/{name}", "classes": classes}
 

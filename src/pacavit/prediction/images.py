@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-from pacavit.data.archives import open_image
+from pacavit.data.pictures import decode
 from pacavit.errors import PacavitError
+from pacavit.files import read_source
 
 #: Folder of label maps below the one that is written to.
 LABELS = "labels"
@@ -63,22 +63,9 @@ def read(path: Path) -> Image.Image:
     """Return an image in RGB, turned upright as its Exif data say.
 
     Raises:
-        PacavitError: it cannot be read or decoded, or has more than 8 bits a channel.
+        PacavitError: it cannot be read, or not be decoded as of :func:`pacavit.data.pictures.decode`.
     """
-    try:
-        image = open_image(path.read_bytes())
-    except OSError as error:
-        raise PacavitError(
-            f"{path}: cannot be read ({error.strerror}); mend the path or its rights"
-        ) from None
-    if isinstance(image, str):
-        raise PacavitError(f"{path}: not readable as an image ({image}); replace it or leave it out")
-    if image.mode[0] in "IF":
-        # Pillow would cut what is above 255, which leaves a white picture.
-        raise PacavitError(f"{path}: has more than 8 bits a channel (mode {image.mode}); save it with 8")
-    with suppress(Exception):  # damaged Exif data are no fault of the picture
-        image = ImageOps.exif_transpose(image)
-    return image.convert("RGB")
+    return decode(read_source(path), path)
 
 
 def _images_in(path: Path, written: Collection[Path]) -> list[Path]:

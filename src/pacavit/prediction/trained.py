@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pacavit import params
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
+from pacavit.data.ade20k import outputs
 from pacavit.data.coco import annotation_file
 from pacavit.data.manifest import read_manifest
 from pacavit.errors import PacavitError
@@ -27,8 +28,8 @@ class Classes:
 
     Attributes:
         names: what they are called.
-        ids: their numbers in files of the data set: for imagenet from 0; for ade20k from 1, 0 being unlabelled; for
-            coco those of the annotations, or from 1 where the names are a list.
+        ids: their numbers in files of the data set: for imagenet from 0; for ade20k from 1, 0 being unlabelled, or from
+            0 with a background; for coco those of the annotations, or from 1 where the names are a list.
         source: where the names come from.
     """
 
@@ -115,7 +116,10 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
             reason = getattr(error, "strerror", None) or "not text in UTF-8"
             raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
         names = [line for line in lines if line]
-        return Classes(names, _numbers(task, len(names)), file)
+        first = TASKS[task].first_class
+        if task == "ade20k":
+            names, first = outputs(names)
+        return Classes(names, range(first, first + len(names)), file)
     folder = targets.path(f"prepare_{task}.data", scale)
     if not (folder / MANIFEST).is_file():
         raise PacavitError(
@@ -126,10 +130,6 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
         # mmdetection counts classes as the annotations list them, and the manifest has them by their numbers.
         categories = json.loads(annotation_file(folder, "val").read_text())["categories"]
         return Classes([c["name"] for c in categories], [c["id"] for c in categories], folder)
-    names = read_manifest(folder)["classes"]
-    return Classes(names, _numbers(task, len(names)), folder)
-
-
-def _numbers(task: Task, count: int) -> range:
-    first = TASKS[task].first_class
-    return range(first, first + count)
+    manifest = read_manifest(folder)
+    names, first = manifest["classes"], manifest.get("first_class", TASKS[task].first_class)
+    return Classes(names, range(first, first + len(names)), folder)

@@ -47,7 +47,7 @@ class FineTuning:
     custom_keys: dict[str, Config]
     decay: Config
     validate_updates: int
-    validate: Callable[[nn.Module], dict[str, float]]
+    validate: Callable[[nn.Module], dict[str, float | None]]
 
 
 def finetune(job: Job, task: FineTuning, device: torch.device) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ class DenseTraining(Training):
         """Return nothing: a fine-tuning is counted in updates."""
         return {}
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float | None]:
         """Measure the model."""
         return self.task.validate(self.model)
 

@@ -125,8 +125,11 @@ class Training(ABC):
         """Return whether a validation follows the last update."""
 
     @abstractmethod
-    def validate(self) -> dict[str, float]:
-        """Measure the model and return values by name; all processes call this together."""
+    def validate(self) -> dict[str, float | None]:
+        """Measure the model and return values by name, None where there is nothing to measure.
+
+        All processes call this together.
+        """
 
     @abstractmethod
     def position(self) -> dict[str, int]:
@@ -141,13 +144,14 @@ class Training(ABC):
             PacavitError: the loss is not finite.
             TrainingInterruptedError: it was asked to end, and has saved its state.
         """
-        progress = Progress(self.job.title, self.updates, self.recipe.global_batch, self.step)
+        sizes = self.updates, self.recipe.global_batch, self.step, self.recipe.log_updates
+        progress = Progress(self.job.title, *sizes)
         with interruption, progress, self.batches:
             if self.step and self.validates():
                 self._validate()
             self.model.train()
             while self.step < self.updates:
-                progress.update(loss=self._update())
+                progress.update(loss=self._update(), lr=self._rate)
                 if self.logs():
                     self._log()
                 reason = interruption.reason(self.device)
@@ -158,6 +162,7 @@ class Training(ABC):
                     raise interrupted(self.job.stage, self.step, reason)
                 if validates:
                     self._validate()
+                    progress.resume()
 
     def state(self) -> dict[str, Any]:
         """Return all that the next update depends on, as tensors and plain values."""
@@ -204,6 +209,10 @@ class Training(ABC):
         self.step += 1
         return losses["loss"]
 
+    @property
+    def _rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
     def _gradients_kept(self, part: int) -> AbstractContextManager:
         """Let the processes exchange gradients with the last micro-batch alone."""
         last = part + 1 == self._parts
@@ -212,8 +221,7 @@ class Training(ABC):
     def _log(self) -> None:
         """Log the means since the last point of the learning curve."""
         means = {f"train/{name}": value / self._summed for name, value in sorted(self._sums.items())}
-        rate = self.optimizer.param_groups[0]["lr"]
-        self.job.run.log({**self.position(), **means, "train/lr": rate}, self.step)
+        self.job.run.log({**self.position(), **means, "train/lr": self._rate}, self.step)
         self._sums.clear()
         self._summed = 0
 
@@ -224,8 +232,11 @@ class Training(ABC):
         self.model.train()
         if not is_main():
             return
-        self.job.run.log({f"val/{name}": value for name, value in values.items()}, self.step)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        defined = {name: value for name, value in values.items() if value is not None}
+        self.job.run.log({f"val/{name}": value for name, value in defined.items()}, self.step)
+        shown = "  ".join(
+            f"{name} {defined[name]:.3f}" if name in defined else f"{name} undefined" for name in values
+        )
         report(f"{self.job.title}: update {self.step}/{self.updates}  {shown}")
 
     def _save(self) -> None:

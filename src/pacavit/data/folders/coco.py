@@ -9,10 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pacavit.data import pictures
 from pacavit.data.archives import add_to_zip, new_zip
 from pacavit.data.coco import SPLITS
-from pacavit.data.folders.upright import check_upright
 from pacavit.errors import PacavitError
+from pacavit.files import read_source
 from pacavit.params.data import AnnotatedFolder, CocoFolder
 
 
@@ -76,9 +77,8 @@ def _write_images(
                 raise PacavitError(
                     f"{path}: missing, and {source.annotations} names it; add it, or leave it out there"
                 )
-            content = path.read_bytes()
-            check_upright(content, path)
+            packed = pictures.pack(read_source(path), path)
             name = f"{number:012d}.jpg"
-            add_to_zip(archive, f"{folder}/{name}", content)
+            add_to_zip(archive, f"{folder}/{name}", packed.content)
             renamed.append({**image, "file_name": name})
     return renamed

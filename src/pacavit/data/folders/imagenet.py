@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,19 @@ from tqdm import tqdm
 
 from pacavit.data.archives import add_to_tar, new_tar
 from pacavit.data.devkit import write_devkit
+from pacavit.data.folders.files import Picture, Skipped, entries, look, report_changes, walk
 from pacavit.errors import PacavitError
+from pacavit.files import printable
 from pacavit.params.data import ImageFolder
 
-#: Images by class, each a list of files.
-Images = dict[str, list[Path]]
+#: Images by class.
+Images = dict[str, list[Picture]]
 
 _SYNSET = re.compile(r"n\d{8}")
+#: Sizes from here on have no room in a header of that form.
+_USTAR_LIMIT = 8**11
+#: What folders of splits are called.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def pack(outputs: Mapping[str, Path], source: ImageFolder) -> None:
@@ -29,7 +34,8 @@ def pack(outputs: Mapping[str, Path], source: ImageFolder) -> None:
     those of an unpacked ImageNet are.
 
     Raises:
-        PacavitError: there are no images, a class has none, or train and val have not the same classes.
+        PacavitError: there are no images, one cannot be read, a class has none, or train and val have not the same
+            classes.
     """
     train, val = find_images(source)
     if all(_SYNSET.fullmatch(name) for name in train):
@@ -37,17 +43,17 @@ def pack(outputs: Mapping[str, Path], source: ImageFolder) -> None:
     else:
         synsets = {name: f"n{number:08d}" for number, name in enumerate(train, start=1)}
     numbers = {name: number for number, name in enumerate(train, start=1)}
-    _write_train(outputs["train"], train, synsets)
-    labels = [numbers[name] for name, files in val.items() for _ in files]
-    _write_val(outputs["val"], [file for files in val.values() for file in files])
-    write_devkit(outputs["devkit"], {numbers[n]: (synsets[n], n) for n in train}, labels)
+    files = _write_train(outputs["train"], train, synsets)
+    labels = [numbers[name] for name, images in val.items() for _ in images]
+    files |= _write_val(outputs["val"], [image for images in val.values() for image in images])
+    write_devkit(outputs["devkit"], {numbers[n]: (synsets[n], n) for n in train}, labels, files)
 
 
 def find_images(source: ImageFolder) -> tuple[Images, Images]:
     """Return the training and validation images by class, in the order of their names.
 
     Raises:
-        PacavitError: as :func:`pack`.
+        PacavitError: as of :func:`pack`.
     """
     folder = Path(source.directory)
     if source.val_fraction is None:
@@ -59,70 +65,102 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
             )
         return train, val
     train, val = {}, {}
-    for number, (name, files) in enumerate(_classes(folder).items()):
-        order = np.random.default_rng((source.seed, number)).permutation(len(files))
-        count = max(1, round(source.val_fraction * len(files)))
-        if count >= len(files):
+    for number, (name, images) in enumerate(_classes(folder, to_split=True).items()):
+        order = np.random.default_rng((source.seed, number)).permutation(len(images))
+        count = max(1, round(source.val_fraction * len(images)))
+        if count >= len(images):
             raise PacavitError(
-                f"{folder / name}: {len(files)} images, of which {count} would validate; add some, or lower "
+                f"{folder / name}: {len(images)} images, of which {count} would validate; add some, or lower "
                 "val_fraction"
             )
         chosen = set(order[:count].tolist())
-        val[name] = [file for i, file in enumerate(files) if i in chosen]
-        train[name] = [file for i, file in enumerate(files) if i not in chosen]
+        val[name] = [image for i, image in enumerate(images) if i in chosen]
+        train[name] = [image for i, image in enumerate(images) if i not in chosen]
     return train, val
 
 
-def _classes(folder: Path) -> Images:
+def _classes(folder: Path, to_split: bool = False) -> Images:
+    """Return the images of each class folder, and say what else is there."""
     if not folder.is_dir():
         raise PacavitError(
             f"{folder}: no such folder; expected a folder of images a class in it, or set val_fraction to split one"
         )
-    found = {path.name: sorted(_files(path)) for path in sorted(folder.iterdir()) if path.is_dir()}
-    if len(found) < 2:
-        raise PacavitError(
-            f"{folder}: {len(found)} class folders; expected a folder of images for each of two or more"
-        )
-    for name, files in found.items():
-        if not files:
+    skipped = Skipped()
+    folders = []
+    for path in entries(folder, skipped):
+        if path.is_dir():
+            folders.append(path)
+        else:
+            skipped.add("beside the class folders", path)
+    _check_names(folder, [path.name for path in folders], to_split)
+    files = {path.name: walk(path, skipped) for path in folders}
+    pictures = look([file for each in files.values() for file in each], skipped, str(folder))
+    skipped.report(str(folder))
+    report_changes(pictures, str(folder))
+    by_path = {picture.path: picture for picture in pictures}
+    found = {name: [by_path[file] for file in each if file in by_path] for name, each in files.items()}
+    for name, images in found.items():
+        if not images:
             raise PacavitError(f"{folder / name}: no images; add some, or remove the folder")
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Give all files below a folder but hidden ones; whether they are images, the preparation tells."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+def _check_names(folder: Path, names: Sequence[str], to_split: bool) -> None:
+    """Refuse folders that cannot be classes.
+
+    Raises:
+        PacavitError: there are fewer than two, they are splits, or a name is not UTF-8.
+    """
+    splits = [name for name in names if name.lower() in _SPLITS]
+    if to_split and splits and (len(splits) > 1 or len(splits) == len(names)):
+        raise PacavitError(
+            f"{folder}: {' and '.join(splits)} are splits, not classes; leave val_fraction out for train/CLASS/* and "
+            "val/CLASS/*, or name the folder that holds the classes"
+        )
+    if len(names) < 2:
+        raise PacavitError(
+            f"{folder}: {len(names)} class folders; expected a folder of images for each of two or more"
+        )
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise PacavitError(
+                f"{printable(folder / name)}: the name is not UTF-8; rename the folder"
+            ) from None
 
 
-def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> None:
+def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> dict[str, Path]:
+    """Write the tar of tars, and return the user's file by the name of each packed one."""
+    files = {}
     with new_tar(path) as outer:
-        for name, files in tqdm(images.items(), desc="pack train", unit="class", disable=None):
-            synset = synsets[name]
-            size = tarfile.RECORDSIZE * -(-_tar_size(files) // tarfile.RECORDSIZE)
-            header = tarfile.TarInfo(f"{synset}.tar")
-            header.size = size
-            # Written in place, since a class may be larger than the memory.
+        for name, of_class in tqdm(images.items(), desc="pack train", unit="class", disable=None):
+            # Written in place, since a class may be larger than the memory; its size is known afterwards.
+            header = tarfile.TarInfo(f"{synsets[name]}.tar")
+            place = outer.fileobj.tell()
             outer.fileobj.write(header.tobuf(tarfile.USTAR_FORMAT))
             start = outer.fileobj.tell()
             with tarfile.open(fileobj=outer.fileobj, mode="w", format=tarfile.USTAR_FORMAT) as inner:
                 inner.offset = 0
-                for number, file in enumerate(files, start=1):
-                    add_to_tar(inner, f"{synset}_{number}.JPEG", file.read_bytes())
-            written = outer.fileobj.tell() - start
-            if written != size:
-                raise PacavitError(f"{path}: {name} changed while it was read; run the command again")
+                for number, image in enumerate(of_class, start=1):
+                    packed = f"{synsets[name]}_{number}.JPEG"
+                    add_to_tar(inner, packed, image.packed())
+                    files[packed] = image.path
             outer.offset = outer.fileobj.tell()
+            header.size = outer.offset - start
+            form = tarfile.USTAR_FORMAT if header.size < _USTAR_LIMIT else tarfile.GNU_FORMAT
+            outer.fileobj.seek(place)
+            outer.fileobj.write(header.tobuf(form))
+            outer.fileobj.seek(outer.offset)
+    return files
 
 
-def _tar_size(files: Sequence[Path]) -> int:
-    """Return the bytes of a tar of files: a header and whole blocks for each, and two empty blocks."""
-    blocks = sum(1 + -(-os.path.getsize(file) // tarfile.BLOCKSIZE) for file in files)
-    return (blocks + 2) * tarfile.BLOCKSIZE
-
-
-def _write_val(path: Path, files: Sequence[Path]) -> None:
+def _write_val(path: Path, images: Sequence[Picture]) -> dict[str, Path]:
+    """Write the tar, and return the user's file by the name of each packed one."""
+    files = {}
     with new_tar(path) as archive:
-        for number, file in enumerate(tqdm(files, desc="pack val", unit="image", disable=None), start=1):
-            add_to_tar(archive, f"ILSVRC2012_val_{number:08d}.JPEG", file.read_bytes())
+        for number, image in enumerate(tqdm(images, desc="pack val", unit="image", disable=None), start=1):
+            packed = f"ILSVRC2012_val_{number:08d}.JPEG"
+            add_to_tar(archive, packed, image.packed())
+            files[packed] = image.path
+    return files

@@ -1,0 +1,104 @@
+"""Sources that lie where the pipeline writes, and would be lost to it, are refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from pacavit import paths
+from pacavit.data.registry import DATASETS
+from pacavit.errors import PacavitError
+from pacavit.params.data import DataPage, DownloadedArchives, OwnArchives
+
+
+def require_all_apart(scale: str, data: DataPage) -> None:
+    """Refuse what :func:`require_apart` refuses, and archives in place, which Snakemake and DVC would remove.
+
+    Raises:
+        PacavitError: it is so for a data set.
+    """
+    for dataset in DATASETS:
+        require_apart(scale, dataset, getattr(data, dataset).archives, in_place=False)
+
+
+def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = True) -> None:
+    """Refuse sources that are inside what a stage writes, by whatever path or link.
+
+    Args:
+        scale: folder below ``params/``.
+        dataset: what the sources are of.
+        source: the section of the page that names them.
+        in_place: let archives be where the stage ``archives_*`` puts them, which leaves them alone.
+
+    Raises:
+        PacavitError: a source is inside a prepared data set, or holds one, or is an archive in place.
+    """
+    where = f"params/{scale}/data.yaml: {dataset}.archives"
+    if not isinstance(source, (OwnArchives, DownloadedArchives)):
+        for key, path in _paths(source):
+            refuse_prepared(path, f"{where}.{key}: {path}", holding=True)
+        return
+    for file in DATASETS[dataset].files.values():
+        path = Path(source.directory) / file.name
+        refuse_prepared(path, f"{where}.directory: {path}")
+        output = paths.path(paths.ARCHIVES, scale=scale, dataset=dataset) / file.name
+        if not in_place and _entry(output) in (_entry(path), _real(path)):
+            raise PacavitError(
+                f"{where}.directory: {path} is where stage archives_{dataset} writes, which Snakemake and DVC clear "
+                "before they run it; move your archives to another folder and name that"
+            )
+
+
+def refuse_prepared(path: Path, name: str, holding: bool = False) -> None:
+    """Refuse a file or folder inside a prepared data set of any scale, or one that holds such a set.
+
+    Args:
+        path: of the source.
+        name: what to call it.
+        holding: also refuse a folder that holds a prepared data set.
+
+    Raises:
+        PacavitError: it is so.
+    """
+    real = _real(path)
+    for (dataset, folder), output in _prepared().items():
+        inside = real.is_relative_to(output)
+        if inside or (holding and output.is_relative_to(real)):
+            raise PacavitError(
+                f"{name} is {'inside' if inside else 'around'} {folder}, which `pacavit prepare {dataset}` replaces; "
+                "move it to a folder of its own and name that"
+            )
+
+
+def _prepared() -> dict[tuple[str, Path], Path]:
+    """Return where prepared data sets really are, by data set and name, of all scales."""
+    scales = [
+        folder.name for folder in paths.path(paths.PARAMS, scale="*", page="*").parent.parent.glob("*/")
+    ]
+    folders = [
+        (dataset, paths.path(paths.PREPARED, scale=scale, dataset=dataset))
+        for scale in scales
+        for dataset in DATASETS
+    ]
+    return {(dataset, folder): _real(folder) for dataset, folder in folders}
+
+
+def _paths(source: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Give the files and folders that a section of the page names, by dotted key."""
+    for key, value in source:
+        if isinstance(value, BaseModel):
+            yield from _paths(value, f"{prefix}{key}.")
+        elif key in ("directory", "images", "labels", "annotations"):
+            yield f"{prefix}{key}", Path(value)
+
+
+def _entry(path: Path) -> Path:
+    """Return where a name stands in the file system, whatever it leads to."""
+    return _real(path.parent) / path.name
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
