@@ -83,6 +83,8 @@ OTHERS = {
     "pickle": (pickle.dumps({"w": [1.0]}), "a pickle that torch.save did not write"),
     "zip": (zip_of("model.pth"), "a ZIP archive that torch.save did not write"),
     "TorchScript": (zip_of("m/data.pkl", "m/constants.pkl"), "a program of TorchScript"),
+    "torch.export": (zip_of("m/archive_format", "m/models/model.json"), "a program of torch.export"),
+    "two": (zip_of("a/data.pkl", "b/data.pkl"), "a ZIP archive of 2 files of torch.save"),
     "bomb": (bomb(), "a ZIP archive that unpacks to more bytes than it has"),
     "cut zip": (torch_file()[:-100], "a ZIP archive, .* that is cut short"),
     "start of a zip": (torch_file()[:30], "a ZIP archive, .* that is cut short"),
@@ -126,7 +128,13 @@ def test_what_torch_saved_is_read_of_any_protocol(name, protocol, zipped, tmp_pa
     }
     if zipped:  # torch's older format has no such type
         weights["eight bits"] = torch.ones(2).to(torch.float8_e4m3fn)
-    content = {"state_dict": weights, "rates": np.ones(3), "best": np.float64(1), "seen": {1, 2}, "raw": b"x"}
+    content = {
+        "state_dict": weights,
+        "rates": np.ones(3),
+        "best": np.float64(1),
+        "seen": {1, 2},
+        "raw": [b"x", bytearray(b"y")],
+    }
     path = tmp_path / name
     torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     found = read(path).weights

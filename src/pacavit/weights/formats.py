@@ -118,11 +118,18 @@ def _in_zip(path: Path) -> Format:
             path, "a ZIP archive, as torch.save writes it, that is cut short or damaged"
         ) from None
     names = {member.filename for member in members}
-    if not _has(names, "data.pkl"):
+    pickles = sum(name.split("/", 1)[-1] == "data.pkl" for name in names)
+    if pickles > 1:
+        raise unreadable(
+            path, f"a ZIP archive of {pickles} files of torch.save", "unpack it and name one of them"
+        )
+    if pickles == 0:
         if names and all(name.endswith(".npy") for name in names):
             held = "arrays of NumPy, .npz", "save a dictionary of tensors with safetensors or torch.save"
         elif any(name.endswith(".weights.h5") for name in names):
             held = "a model of Keras", "convert it to safetensors"
+        elif _has(names, "archive_format"):
+            held = "a program of torch.export", "save the state_dict() of the model instead"
         else:
             held = "a ZIP archive that torch.save did not write", "unpack it, or name another file"
         raise unreadable(path, *held)

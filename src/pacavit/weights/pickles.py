@@ -66,14 +66,15 @@ def load(path: Path) -> Any:
         return torch.load(_in_protocol_2(file), map_location="cpu", weights_only=True)
 
 
-def reason(error: Exception) -> str:
-    """Return in one line why a file could not be loaded; torch's advice to let code run is left out."""
+def reason(error: Exception) -> tuple[str, str]:
+    """Return in one line why a file could not be loaded, without torch's advice to let code run, and what to do."""
     text = str(error)
+    alone = "save the tensors alone, by state_dict()"
     if refused := re.search(r"GLOBAL ([\w.]+)", text):
-        return f"it asks for {refused[1]}, which is code and no weight, and was not run"
+        return f"it asks for {refused[1]}, which is code and no weight, and was not run", alone
     if "weights_only" in text:
-        return "it holds more than tensors and plain values"
-    return (text.splitlines() or [type(error).__name__])[0]
+        return "it holds more than tensors and plain values", alone
+    return (text.splitlines() or [type(error).__name__])[0], "fetch or make it again"
 
 
 def _in_protocol_2(file: BinaryIO) -> BinaryIO:
@@ -111,7 +112,7 @@ def _protocol(file: BinaryIO) -> int:
 def _rewritten(file: BinaryIO) -> bytes:
     """Return the pickle that begins here with instructions of protocol 2, and leave the file at its end.
 
-    Bytes become None and sets lists, since no weight is one.
+    Bytes become empty tuples and sets lists, since no weight is one.
     """
     start = file.tell()
     instructions = list(pickletools.genops(file))
@@ -151,7 +152,7 @@ def _rewritten(file: BinaryIO) -> bytes:
             case "FROZENSET":
                 written.append(b"t")
             case "SHORT_BINBYTES" | "BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-                written.append(b"N")
+                written.append(b")")
             case _:
                 written.append(raw[begin:after])
     return b"".join(written)

@@ -53,7 +53,7 @@ def read(path: Path, ema: bool = False) -> Checkpoint:
     try:
         content = load_file(path) if form == "safetensors" else pickles.load(path)
     except Exception as error:
-        raise unreadable(path, pickles.reason(error)) from error
+        raise unreadable(path, *pickles.reason(error)) from error
     return unwrap(content, ema, str(path))
 
 
