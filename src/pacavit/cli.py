@@ -491,14 +491,14 @@ ema_option = click.option("--ema", is_flag=True, help="Take the running average 
 @click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
 @ema_option
 def inspect(file: Path, variant: str | None, task: str | None, head: str | None, ema: bool) -> None:
-    """Tell what FILE holds, and every key of it that does not fit; exit code 1 if there is one."""
+    """Tell what FILE holds, and every key of it that does not fit or is not finite; exit code 1 if there is one."""
     if head is not None and task not in (None, "ade20k"):
         raise click.UsageError(f"--head is for ade20k; {task} has one model only")
     from pacavit.checkpoints.inspection import inspect
 
     found = inspect(file, variant, "ade20k" if head else task, head, ema)
     click.echo(found.text())
-    sys.exit(1 if found.fit.problems() else 0)
+    sys.exit(1 if found.problems() else 0)
 
 
 @checkpoint.command()

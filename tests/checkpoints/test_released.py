@@ -104,6 +104,30 @@ def test_a_file_of_another_model_is_explained_and_not_taken(released):
     assert not targets.path("released_imagenet.weights", "mini", variant=VARIANT).exists()
 
 
+def test_weights_that_are_not_finite_are_not_taken(released):
+    state = classifier().state_dict()
+    state["head.bias"][2] = torch.nan
+    torch.save(state, released / FILES["imagenet"])
+    with pytest.raises(PacavitError, match=r"IMNET_224_test\.pth: head\.bias is not finite: 1 of 10 values"):
+        run("released_imagenet", "mini", variant=VARIANT)
+    assert not targets.path("released_imagenet.weights", "mini", variant=VARIANT).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<html></html>", "a web page"),
+        (None, "is a folder"),
+    ],
+)
+def test_what_holds_no_weights_is_named(released, content, message):
+    path = released / FILES["imagenet"]
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(PacavitError, match=rf"IMNET_224_test\.pth: .*{message}"):
+        run("released_imagenet", "mini", variant=VARIANT)
+
+
 def test_a_variant_that_was_not_released_is_told_with_those_that_were(released):
     with pytest.raises(
         PacavitError, match="second: no weights of it were released for coco; there are test_pacavit"

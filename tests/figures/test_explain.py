@@ -98,6 +98,31 @@ def test_a_file_that_is_no_image_leaves_nothing_behind(classifier, tmp_path):
     assert not (tmp_path / "seen").exists()
 
 
+@pytest.mark.parametrize("size", [(1000, 10), (10, 1000), (300, 60)])
+def test_an_elongated_image_takes_no_more_than_one_four_times_as_long_as_wide(
+    size, classifier, tmp_path, capsys
+):
+    Image.new("RGB", size, "blue").save(tmp_path / "strip.png")
+    explain([tmp_path / "strip.png"], classifier, None, tmp_path / "seen", side=48)
+    (item,) = json.loads((tmp_path / "seen/view.json").read_text())
+    height, width = item["stages"][0]["height"] * 4, item["stages"][0]["width"] * 4
+    assert min(height, width) >= 32
+    assert (height - 4) * (width - 4) <= 4 * 48 * 48 or min(height, width) == 32  # patches are whole
+    assert (width > height) == (size[0] > size[1])
+    assert (
+        f"{size[0]} × {size[1]} pixels, more than 4 times as long as wide: shown at"
+        in capsys.readouterr().out
+    )
+    assert "shown smaller" in (tmp_path / "seen/index.html").read_text()
+
+
+@pytest.mark.parametrize("target", ["photo.png/x", "photo.png"])
+def test_a_file_is_no_folder_to_write_into(photo, classifier, tmp_path, target):
+    shutil.copy(photo, tmp_path / "photo.png")
+    with pytest.raises(PacavitError, match=r"photo\.png: is"):
+        explain([photo], classifier, None, tmp_path / target, side=48)
+
+
 def test_an_older_result_is_not_replaced(photo, classifier, tmp_path):
     (tmp_path / "seen").mkdir()
     with pytest.raises(PacavitError, match="is there already"):

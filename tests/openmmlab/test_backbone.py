@@ -134,6 +134,119 @@ def test_only_cluster_outputs_of_another_size_start_anew(variant, num_clusters, 
     assert all(key in messages[0] for key in outputs)
 
 
+@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 2, 3), (3,), (0, 2), (1,)])
+def test_only_the_maps_that_are_asked_for_are_given(out_indices, pretrained, checkpoint):
+    images = torch.randn(2, 3, 64, 96)
+    backbone = PaCaViTBackbone(VARIANT, str(checkpoint), out_indices=out_indices).eval()
+    with torch.no_grad():
+        maps = backbone(images)
+        expected = pretrained.forward_intermediates(images, list(out_indices), intermediates_only=True)
+    assert len(maps) == len(out_indices)
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("out_indices", [(1, 2, 3), (3,), (0, 2), (1,)])
+def test_every_parameter_is_used_whichever_maps_are_asked_for(out_indices):
+    """Distributed training waits for the gradient of each."""
+    backbone = PaCaViTBackbone(VARIANT, out_indices=out_indices)
+    sum(m.square().mean() for m in backbone(torch.randn(2, 3, 64, 64))).backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("out_indices", [(), (4,), (-1,), (2, 1), (1, 1)])
+def test_maps_that_there_are_not_are_refused(out_indices):
+    with pytest.raises(PacavitError, match="out_indices: .* expected stages from 0 to 3 in rising order"):
+        PaCaViTBackbone(VARIANT, out_indices=out_indices)
+
+
+@pytest.mark.parametrize("kind", [{}, {"teacher_depths": (1, 1, 1, 1), "num_clusters": (16,) * 4}])
+@pytest.mark.parametrize("frozen", [0, 1, 2, 4])
+def test_frozen_stages_stay_as_they_are(frozen, kind):
+    """One step of a training, with dropped paths and batch norms that would count."""
+    torch.manual_seed(0)
+    backbone = PaCaViTBackbone(VARIANT, frozen_stages=frozen, drop_path_rate=0.5, **kind).train()
+    images = torch.randn(2, 3, 64, 64)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    maps = backbone(images)
+    again = backbone(images)
+    if frozen < 4:
+        sum(m.square().mean() for m in maps).backward()
+        torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0).step()
+    for ours, theirs in zip(maps[:frozen], again[:frozen], strict=True):
+        assert torch.equal(ours, theirs)
+        assert not ours.requires_grad
+    for ours, theirs in zip(backbone(images)[:frozen], maps[:frozen], strict=True):
+        assert torch.equal(ours, theirs)
+    changed = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
+    later = tuple(f"{name}{i}" for i in range(frozen + 1, 5) for name in ("stage", "norm", "transition"))
+    later += (f"transition{frozen}",) if frozen else ("paca_teacher",)
+    assert all(key.startswith(later) for key in changed)
+    assert bool(changed) == (frozen < 4)
+    assert backbone.eval().train().training
+
+
+def test_stages_that_there_are_not_cannot_be_frozen():
+    with pytest.raises(PacavitError, match="frozen_stages: 5; expected -1 to 4"):
+        PaCaViTBackbone(VARIANT, frozen_stages=5)
+
+
+def test_batch_norms_stay_in_evaluation_mode_where_asked_for():
+    kind = {"teacher_depths": (1, 1, 1, 1), "num_clusters": (16,) * 4}
+    backbone = PaCaViTBackbone(VARIANT, norm_eval=True, **kind).train()
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert backbone.paca_teacher.training
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    torch.manual_seed(0)
+    plain, saving = PaCaViTBackbone(VARIANT), PaCaViTBackbone(VARIANT, with_cp=True)
+    saving.load_state_dict(plain.state_dict())
+    assert saving.stage1.grad_checkpointing
+    images = torch.randn(2, 3, 64, 64)
+    for backbone in (plain, saving):
+        sum(m.square().mean() for m in backbone(images)).backward()
+    for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_init_cfg_loads_weights_when_the_model_is_initialised(listed, checkpoint, weights):
+    config = {"type": "Pretrained", "checkpoint": str(checkpoint)}
+    backbone = PaCaViTBackbone(VARIANT, out_indices=(0, 1), init_cfg=[config] if listed else config)
+    before = backbone.state_dict()
+    assert not torch.equal(before["stage1.0.attn.q.weight"], weights["stage1.0.attn.q.weight"])
+    backbone.init_weights()
+    assert same(backbone.state_dict(), {key: weights[key] for key in before})
+
+
+def test_init_cfg_initialises_layers():
+    config = {"type": "Constant", "val": 0.0, "layer": "Linear"}
+    backbone = PaCaViTBackbone(VARIANT, init_cfg=config)
+    backbone.init_weights()
+    assert not backbone.stage1[0].mlp.fc1.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.pth", "no such checkpoint"),
+        ("https://host/a.pth", "addresses are not opened; fetch the file"),
+    ],
+)
+def test_init_cfg_names_a_file(path, message):
+    backbone = PaCaViTBackbone(VARIANT, init_cfg={"type": "Pretrained", "checkpoint": path})
+    with pytest.raises(PacavitError, match=message):
+        backbone.init_weights()
+
+
+def test_weights_come_from_one_place(checkpoint):
+    with pytest.raises(PacavitError, match="checkpoint and an init_cfg of type Pretrained: give one"):
+        PaCaViTBackbone(VARIANT, str(checkpoint), init_cfg={"type": "Pretrained", "checkpoint": "a.pth"})
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(PacavitError, match=r"nowhere\.pth: no such checkpoint"):
         PaCaViTBackbone(VARIANT, str(tmp_path / "nowhere.pth"))

@@ -1,6 +1,7 @@
 """The stand-in for mmcv's compiled operators, called through mmcv itself."""
 
 import importlib.util
+import subprocess
 import sys
 
 import mmcv.ops
@@ -8,7 +9,7 @@ import pytest
 import torch
 import torchvision
 
-from pacavit.openmmlab import ops
+from pacavit import mmcv_extension
 
 
 @pytest.fixture
@@ -28,19 +29,27 @@ def regions():
     )
 
 
-def test_the_adapter_is_a_module_and_is_put_in_place_once():
-    adapter = sys.modules[ops.NAME]
-    ops.install()
-    assert sys.modules[ops.NAME] is adapter
-    assert importlib.util.find_spec(ops.NAME).name == ops.NAME
+def test_the_adapter_is_a_module_and_is_found_once():
+    adapter = sys.modules[mmcv_extension.NAME]
+    finders = list(sys.meta_path)
+    mmcv_extension.install()
+    assert sys.meta_path == finders
+    assert sys.modules[mmcv_extension.NAME] is adapter
+    assert importlib.util.find_spec(mmcv_extension.NAME).name == mmcv_extension.NAME
     assert not hasattr(adapter, "__path__")
 
 
-def test_compiled_operators_are_left_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, ops.NAME)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    ops.install()
-    assert ops.NAME not in sys.modules
+def test_compiled_operators_are_found_before(monkeypatch, tmp_path):
+    (tmp_path / "_ext.py").write_text("compiled = True")
+    monkeypatch.delitem(sys.modules, mmcv_extension.NAME)
+    monkeypatch.setattr(mmcv, "__path__", [*mmcv.__path__, str(tmp_path)])
+    assert importlib.import_module(mmcv_extension.NAME).compiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("imported", ["mmdet, pacavit, mmdet.apis", "mmseg, pacavit.models, mmseg.apis"])
+def test_whichever_part_of_the_package_is_imported_openmmlab_can_be_after_it(imported):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {imported}"], check=True)
 
 
 def test_another_operator_names_itself_and_the_remedy():

@@ -128,6 +128,42 @@ def test_images_of_one_stem_get_a_picture_each(ready, predict, results, project)
     assert all((project / "found" / name).is_file() for name in written.values())
 
 
+@pytest.mark.parametrize("to", ["found.txt/x", "found.txt/x/y"])
+def test_below_a_file_nothing_is_written(ready, predict, project, to):
+    (project / "found.txt").write_text("mine")
+    with pytest.raises(PacavitError, match=r"found\.txt: is a file; give a folder as --to"):
+        predict("imagenet", "photos", to=to)
+
+
+def test_a_folder_in_the_place_of_the_results_is_named(ready, predict, project):
+    (project / "found/predictions.json").mkdir(parents=True)
+    with pytest.raises(PacavitError, match=r"found/predictions\.json: is a folder; remove it"):
+        predict("imagenet", "photos")
+
+
+def test_an_image_too_narrow_is_told_before_anything_is_written(ready, predict, project):
+    Image.new("RGB", (400, 1)).save(project / "photos/strip.png")
+    with pytest.raises(
+        PacavitError, match=r"photos/strip\.png: has 400 × 1 pixels, too narrow to be resized"
+    ):
+        predict("imagenet", "photos")
+    assert not (project / "found").exists()
+
+
+@pytest.mark.parametrize("task", ["imagenet", "coco", "ade20k"])
+@pytest.mark.parametrize("size", [(400, 4), (4, 400), (2, 2)])
+def test_elongated_and_small_images_are_taken(model, photos, predict, results, project, task, size):
+    model(task, "upernet" if task == "ade20k" else None)
+    photos(task, 1)
+    name = "x" * 240
+    Image.new("RGB", size, "blue").save(project / f"photos/{name}.png")
+    predict(task, "photos")
+    (found,) = [item for item in results()["images"] if item["image"].endswith(f"{name}.png")]
+    assert (found["width"], found["height"]) == size
+    assert len(results()["images"]) == 2
+    assert (project / "found" / found["picture"]).is_file()
+
+
 def test_a_file_is_no_folder_to_write_into(ready, predict, project):
     (project / "found").write_text("mine")
     with pytest.raises(PacavitError, match="found: is a file; give a folder as --to"):

@@ -20,6 +20,16 @@ def test_each_key_is_in_one_place():
     assert fit.problems(allowed={"b"}) == ["c unknown", "d missing", "e unknown"]
 
 
+def test_whole_numbers_do_not_fit_where_the_model_has_real_ones():
+    own = {"a": torch.zeros(2), "b": torch.zeros(2), "count": torch.tensor(0)}
+    fit = Fit.of(
+        own, {"a": torch.ones(2, dtype=torch.int8), "b": torch.ones(2).half(), "count": torch.tensor(0.0)}
+    )
+    assert fit.mistyped == {"a": (torch.int8, torch.float32)}
+    assert fit.matched == ("b", "count")
+    assert fit.problems() == ["a is torch.int8, not torch.float32"]
+
+
 def test_what_fits_passes():
     Fit.of(zeros(a=(2,)), zeros(a=(2,))).require("file", "the model")
     Fit.of(zeros(a=(2,)), zeros(a=(3,))).require("file", "the model", allowed={"a"})

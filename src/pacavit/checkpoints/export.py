@@ -37,14 +37,16 @@ def export(path: Path, variant: str, target: Path, ema: bool = False, image_size
         A line on what was written and how it was checked.
 
     Raises:
-        PacavitError: the file does not fit the variant, cannot be written in that form, or the copy differs.
+        PacavitError: the file does not fit the variant, cannot be written in that form, or the copy differs; or ONNX is
+            asked for weights that are not finite.
     """
     if target.suffix not in (".safetensors", ".onnx"):
         raise PacavitError(f"{target}: expected a name that ends in .safetensors or .onnx")
     found = inspect(path, variant, ema=ema)
-    found.fit.require(path, f"{variant} for {found.contents.task}")
     if target.suffix == ".onnx":
+        found.require()
         return _export_onnx(found, target, image_size)
+    found.fit.require(path, f"{variant} for {found.contents.task}")
     return save_as_safetensors(found, target)
 
 

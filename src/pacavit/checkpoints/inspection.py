@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
-from pacavit.errors import PacavitError
-from pacavit.weights.fit import Fit
+from pacavit.weights.fit import Fit, not_finite, require_finite
 from pacavit.weights.reader import Checkpoint, read
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file, what it holds, and how that fits the first of the variants it may be of."""
+    """A file, what it holds, and how that fits the first of the variants it may be of.
+
+    Attributes:
+        path: the file.
+        checkpoint: its weights.
+        contents: which model they are of.
+        fit: how they fit that model.
+        not_finite: number of values that are NaN or infinite, of the keys that have some.
+    """
 
     path: Path
     checkpoint: Checkpoint
     contents: Contents
     fit: Fit
+    not_finite: dict[str, int]
+
+    def problems(self) -> int:
+        """Return how many keys do not fit, or fit and hold numbers that are not finite."""
+        return len(self.fit.problems()) + len(self.not_finite)
+
+    def require(self) -> None:
+        """Do nothing if the weights fit and are finite.
+
+        Raises:
+            PacavitError: they do not or are not.
+        """
+        self.fit.require(self.path, f"{self.contents.variants[0]} for {self.contents.task}")
+        require_finite(self.path, self.checkpoint.weights)
 
     def text(self) -> str:
         """Return the lines that a user reads; one for each key that does not fit."""
@@ -33,20 +53,28 @@ class Inspection:
         classes = "no classifier" if found.classes is None else f"{found.classes} classes"
         first, *others = found.variants
         alike = f" (or {', '.join(others)}: they differ in numbers of clusters alone)" if others else ""
-        total = len(fit.matched) + len(fit.missing) + len(fit.misfit)
+        total = len(fit.matched) + len(fit.missing) + len(fit.misfit) + len(fit.mistyped)
         lines = [
             f"file      {self.path}",
             f"weights   {len(weights)} tensors, {size:,} values; {held}, {kind}",
             f"task      {task}, {classes}",
             f"variant   {first}{alike}",
             f"clusters  {', '.join(map(str, found.clusters))}",
-            f"fit       {len(fit.matched)} of the model's {total} keys, {len(fit.problems())} problems",
+            f"fit       {len(fit.matched)} of the model's {total} keys, {self.problems()} problems",
         ]
         lines += [f"missing   {key}" for key in fit.missing]
         lines += [f"unknown   {key}" for key in fit.unknown]
         lines += [
             f"misfit    {key}: {theirs} in the file, {own} in the model"
             for key, (theirs, own) in fit.misfit.items()
+        ]
+        lines += [
+            f"mistyped  {key}: {theirs} in the file, {own} in the model"
+            for key, (theirs, own) in fit.mistyped.items()
+        ]
+        lines += [
+            f"infinite  {key}: {count} of {weights[key].numel()} values are NaN or infinite"
+            for key, count in self.not_finite.items()
         ]
         return "\n".join(lines)
 
@@ -66,20 +94,7 @@ def inspect(
     checkpoint = read(path, ema)
     found = contents(checkpoint.weights, variant, task, head)
     fit = Fit.of(expected_state(checkpoint.weights, found), checkpoint.weights)
-    return Inspection(path, checkpoint, found, fit)
-
-
-def require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
-    """Do nothing if all weights are finite.
-
-    Raises:
-        PacavitError: one is not; it is named.
-    """
-    for key, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise PacavitError(
-                f"{path}: {key} is not finite; take weights of an earlier state or train again"
-            )
+    return Inspection(path, checkpoint, found, fit, not_finite(checkpoint.weights))
 
 
 def restore(path: Path, variant: str | None = None) -> tuple[torch.nn.Module, Contents]:
@@ -91,8 +106,7 @@ def restore(path: Path, variant: str | None = None) -> tuple[torch.nn.Module, Co
         PacavitError: the file cannot be read, does not fit or holds numbers that are not finite, or no such variant.
     """
     found = inspect(path, variant)
-    found.fit.require(path, f"{found.contents.variants[0]} for {found.contents.task}")
-    require_finite(path, found.checkpoint.weights)
+    found.require()
     model = create_model(found.checkpoint.weights, found.contents)
     model.load_state_dict(found.checkpoint.weights)
     return model.eval(), found.contents

@@ -16,8 +16,8 @@ def take(job: Job) -> None:
     """Find the file that the authors name for a task, variant and head, and write it as safetensors.
 
     Raises:
-        PacavitError: no such weights were released, the file is not in the user's folder, cannot be read, or is of
-            another model.
+        PacavitError: no such weights were released, the file is not in the user's folder, cannot be read, is of
+            another model, or holds numbers that are not finite.
     """
     task = job.stage.removeprefix("released_")
     variant, head = str(job.names["variant"]), str(job.names.get("head", ""))
@@ -29,11 +29,11 @@ def take(job: Job) -> None:
         )
     name = known[task, variant, head]
     path = Path(job.params.data.released.directory) / name
-    if not path.is_file():
+    if not path.exists():
         raise PacavitError(
             f"{path}: missing; fetch the authors' {name} into that folder, or set another one as released.directory in "
             f"params/{job.scale}/data.yaml"
         )
     found = inspect(path, variant, task, head or None)
-    found.fit.require(path, f"{variant} for {task}")
+    found.require()
     report(save_as_safetensors(found, job.outputs["weights"]))

@@ -28,6 +28,8 @@ from pacavit.job import Job
 _SHOWN = 4
 #: Heads of which one sees the attention.
 _HEADS = 8
+#: Proportion of the sides up to which an image is shown at the size that is asked for.
+ELONGATED = 4
 _HEAT = mpl.colormaps["cividis"]
 
 
@@ -66,9 +68,20 @@ def draw_all(job: Job, pictured: Sequence[Pictured], title: str) -> None:
 
 
 def sized(image: Image.Image, side: int) -> Image.Image:
-    """Return an image in RGB whose shorter side has a length in pixels."""
-    share = side / min(image.size)
-    return image.convert("RGB").resize(tuple(max(side, round(length * share)) for length in image.size))
+    """Return an image in RGB whose shorter side has a length in pixels.
+
+    One that is more than :data:`ELONGATED` times as long as wide gets as many pixels as one of that proportion, since
+    attention takes memory by the square of their number; no side has less than 32.
+    """
+    share, least = side / min(image.size), side
+    if elongated(image):
+        share, least = side * math.sqrt(ELONGATED / (image.width * image.height)), 32
+    return image.convert("RGB").resize(tuple(max(least, round(length * share)) for length in image.size))
+
+
+def elongated(image: Image.Image) -> bool:
+    """Return whether :func:`sized` makes an image smaller than asked for."""
+    return max(image.size) > ELONGATED * min(image.size)
 
 
 def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from pacavit.errors import PacavitError
 from pacavit.figures import clusters, pages
 from pacavit.files import atomic_directory
 from pacavit.interpretation.views import observe
-from pacavit.prediction.images import find, read
+from pacavit.prediction.images import find, read, require_folder
 from pacavit.prediction.trained import read_classes
+from pacavit.runtime.progress import report
 from pacavit.tasks import TASKS
 
 #: Images in one call: a figure has some rows of each.
@@ -37,7 +39,8 @@ def explain(
         variant: what they are of; told from the file without one.
         target: folder that takes ``clusters.png``, ``assignments.png``, ``attention.png``, ``view.json`` and
             ``index.html``.
-        side: length of the shorter side in the model, pixels.
+        side: length of the shorter side in the model, pixels; less for elongated images, as of
+            :func:`pacavit.figures.clusters.sized`.
         at: patch of the attention's figure, as share of height and width.
         class_file: names of the classes, a line each, for the PaCa head of a segmentor.
 
@@ -48,8 +51,9 @@ def explain(
         PacavitError: a file cannot be read, there are too many of them for one figure, the weights do not fit, the
             names are not as many as the classes or of no use, or the folder is there already.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise PacavitError(f"{target}: is there already; name a new folder with --to, or remove it")
+    require_folder(target)
     files = find(images, target)
     if len(files) > MOST:
         raise PacavitError(
@@ -57,10 +61,16 @@ def explain(
         )
     model, found = restore(weights, variant)
     names = _names(found, class_file)
-    pictured = [
-        clusters.Pictured(name, image, observe(model, image, names))
-        for name, image in ((file.name, clusters.sized(read(file.path), side)) for file in files)
-    ]
+    pictured = []
+    for file in files:
+        whole = read(file.path)
+        image = clusters.sized(whole, side)
+        if clusters.elongated(whole):
+            report(
+                f"{file.path}: {whole.width} × {whole.height} pixels, more than {clusters.ELONGATED} times as long as "
+                f"wide: shown at {image.width} × {image.height}"
+            )
+        pictured.append(clusters.Pictured(file.name, image, observe(model, image, names)))
     title = f"{found.variants[0]}, {found.task}"
     with atomic_directory(target) as folder:
         clusters.draw_clusters(folder / "clusters.png", pictured, title)
@@ -69,6 +79,8 @@ def explain(
         clusters.write_view(folder / "view.json", pictured)
         view = json.loads((folder / "view.json").read_text())
         about = f"Weights of {weights.name}: {found.task}, shorter side {side} pixels."
+        if any(max(item.image.size) > clusters.ELONGATED * side for item in pictured):
+            about += f" Images more than {clusters.ELONGATED} times as long as wide are shown smaller."
         pages.write(
             folder / "index.html", "explain.html", title=f"Clusters of {title}", about=about, view=view
         )

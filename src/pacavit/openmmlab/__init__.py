@@ -1,12 +1,11 @@
-"""mmdetection and mmsegmentation around the backbone; importing this installs the operator adapter."""
+"""mmdetection and mmsegmentation around the backbone."""
 
 import warnings
 
 from mmengine.logging import MMLogger
 
-from pacavit.openmmlab import ops
+import pacavit.openmmlab.ops  # noqa: F401, what mmcv finds as its operators: the code of all dense stages
 
-ops.install()
 # Without a logger of ours, mmengine makes one that prints every parameter it initialises.
 MMLogger.get_instance("pacavit", log_level="ERROR")
 # Warnings that nobody can act on: mmsegmentation builds its losses by a function that it has deprecated itself, and

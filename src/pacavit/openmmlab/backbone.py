@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mmengine.logging import print_log
+from mmengine.model import initialize
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pacavit.errors import PacavitError
 from pacavit.models import PaCaViT, variant_config
 from pacavit.models.paca_vit import init_parameters
-from pacavit.weights import Fit, backbone_weights, read
+from pacavit.weights import Fit, backbone_weights, read, require_finite
 
 
 @MODELS.register_module()
 class PaCaViTBackbone(PaCaViT):
-    """A registered variant without classifier that gives the four normed stage maps.
+    """A registered variant without classifier that gives normed stage maps.
 
     Args:
         variant: registered name, e.g. ``pacavit_tiny_p2cconv_100_0``.
@@ -25,10 +28,18 @@ class PaCaViTBackbone(PaCaViT):
         pretrained_weights: ``kept``; or ``lost``, which starts at random as the published code does: it loads the
             weights, then mmengine's runner has every layer initialised again, and only the running statistics of
             the teacher's batch norms stay.
+        out_indices: the stages whose maps are given, from 0. Stages after the last of them are left out.
+        frozen_stages: how many stages stay as they are, with the stem; -1 trains all. They are in evaluation mode, so
+            that they drop no path. A teacher clusters for the first stage already, and so is frozen with it.
+        norm_eval: keep batch norms, which a teacher has, in evaluation mode.
+        with_cp: recompute each block in the backward pass instead of keeping its activations.
+        init_cfg: as of mmengine. ``{"type": "Pretrained", "checkpoint": FILE}`` loads a file as ``checkpoint`` does,
+            when the runner initialises the model. Without one, layers that have no weights of a file keep the
+            initialisation of the published code.
         kwargs: keywords of :class:`PaCaViT` that win over the variant's.
 
     Raises:
-        PacavitError: the checkpoint is missing or does not fit, or another value of ``pretrained_weights``.
+        PacavitError: the checkpoint is missing or does not fit, or an argument has another value than those named.
     """
 
     def __init__(
@@ -36,17 +47,59 @@ class PaCaViTBackbone(PaCaViT):
         variant: str,
         checkpoint: str | None = None,
         pretrained_weights: Literal["kept", "lost"] = "kept",
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**variant_config(variant), "num_classes": 0, **kwargs})
+        stages = range(self.num_stages)
+        out_indices = list(out_indices)
+        if not out_indices or out_indices != [i for i in stages if i in out_indices]:
+            raise PacavitError(
+                f"out_indices: {tuple(out_indices)}; expected stages from 0 to {stages[-1]} in rising order"
+            )
+        if frozen_stages not in range(-1, len(stages) + 1):
+            raise PacavitError(f"frozen_stages: {frozen_stages}; expected -1 to {len(stages)}")
         if pretrained_weights not in ("kept", "lost"):
             raise PacavitError(f"pretrained_weights: {pretrained_weights!r}; choose 'kept' or 'lost'")
+        self._initialisers = (
+            [] if init_cfg is None else [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+        )
+        if checkpoint is not None and any(map(_is_pretrained, self._initialisers)):
+            raise PacavitError("checkpoint and an init_cfg of type Pretrained: give one of them")
+        self.out_indices = out_indices
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
         self.pretrained_weights = pretrained_weights
+        complete = set(self.state_dict())
+        self.prune_intermediate_layers(out_indices)
+        self._pruned = complete - set(self.state_dict())
+        self.set_grad_checkpointing(with_cp)
+        for module in self._frozen():
+            module.requires_grad_(False)
         if checkpoint is not None:
             self.load_pretrained(Path(checkpoint))
 
     def init_weights(self) -> None:
-        """Keep the weights, or lose them: mmengine's runner calls this once they are in place already."""
+        """Do what ``init_cfg`` says, and keep the weights or lose them.
+
+        mmengine's runner calls this once the weights of ``checkpoint`` are in place already.
+
+        Raises:
+            PacavitError: as of :meth:`load_pretrained`, or a file of ``init_cfg`` has an address.
+        """
+        for config in self._initialisers:
+            if not _is_pretrained(config):
+                initialize(self, config)
+            elif "://" in config["checkpoint"]:
+                raise PacavitError(
+                    f"init_cfg: {config['checkpoint']}: addresses are not opened; fetch the file and name its path"
+                )
+            else:
+                self.load_pretrained(Path(config["checkpoint"]))
         if self.pretrained_weights == "lost":
             self.apply(init_parameters)
 
@@ -54,19 +107,48 @@ class PaCaViTBackbone(PaCaViT):
         """Load pretrained weights; layers whose number of clusters differs here keep their random weights.
 
         Raises:
-            PacavitError: the file is missing or unreadable, or other keys than those are missing or misfit.
+            PacavitError: the file is missing or unreadable, other keys than those are missing or misfit, or a number is
+                not finite.
         """
         weights = backbone_weights(read(path).weights)
-        weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
+        weights = {
+            key: value
+            for key, value in weights.items()
+            if not key.startswith("head.") and key not in self._pruned
+        }
         own = self.state_dict()
         fit = Fit.of(own, weights)
         outputs = tuple(f"{name}." for name in self.cluster_outputs())
         anew = {key for key in fit.misfit if key.startswith(outputs)}
         fit.require(path, "the backbone", allowed=anew)
+        require_finite(path, weights)
         self.load_state_dict({**own, **{key: value for key, value in weights.items() if key not in anew}})
         if anew:
             print_log(f"{path}: other numbers of clusters, so these start anew: {sorted(anew)}", "current")
 
+    def train(self, mode: bool = True) -> PaCaViTBackbone:
+        """Set the training mode of what is trained; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the normed maps (B, C, H, W) of the four stages, at strides 4, 8, 16 and 32."""
-        return tuple(self.forward_intermediates(x, intermediates_only=True))
+        """Return the normed maps (B, C, H, W) of the stages ``out_indices``, which have strides 4, 8, 16 and 32."""
+        return tuple(self.forward_intermediates(x, self.out_indices, intermediates_only=True))
+
+    def _frozen(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        names = ["patch_embed"]
+        for i in range(1, self.frozen_stages + 1):
+            names += [f"stage{i}", f"norm{i}", *([f"transition{i - 1}"] if i > 1 else ["paca_teacher"])]
+        return [module for name in names if (module := getattr(self, name)) is not None]
+
+
+def _is_pretrained(config: dict[str, Any]) -> bool:
+    return config.get("type") == "Pretrained"

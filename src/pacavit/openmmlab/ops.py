@@ -1,23 +1,20 @@
 """Operators of mmcv from torchvision.
 
 mmcv's compiled operators cannot be built against current torch, and ``mmcv-lite`` comes without them. Mask R-CNN,
-UPerNet and the PaCa head need only ``nms`` and ``roi_align``; this puts a module in place of ``mmcv._ext`` that
-has them. A compiled mmcv is left alone.
+UPerNet and the PaCa head need only ``nms`` and ``roi_align``; :mod:`pacavit.mmcv_extension` lets a module be found as
+``mmcv._ext`` that has them. A compiled mmcv is left alone.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import torch
 import torchvision
 from torch import Tensor
 
-NAME = "mmcv._ext"
+from pacavit.mmcv_extension import NAME
 
 
 class OperatorAdapter(ModuleType):
@@ -35,16 +32,13 @@ class OperatorAdapter(ModuleType):
         return missing
 
 
-def install() -> None:
-    """Put the adapter in place of mmcv's extension, unless there is a compiled one or the adapter already."""
-    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
-        return
-    adapter = OperatorAdapter(NAME, __doc__)
-    adapter.__spec__ = ModuleSpec(NAME, loader=None)
-    adapter.nms = nms
-    adapter.roi_align_forward = roi_align_forward
-    adapter.roi_align_backward = roi_align_backward
-    sys.modules[NAME] = adapter
+def adapter() -> OperatorAdapter:
+    """Return the module with its operators."""
+    module = OperatorAdapter(NAME, __doc__)
+    module.nms = nms
+    module.roi_align_forward = roi_align_forward
+    module.roi_align_backward = roi_align_backward
+    return module
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +14,11 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pacavit.errors import PacavitError
+
+#: Name of the losses of the cluster logits.
+LOSS_CLUSTERS = "loss_clusters"
 
 
 class _ChannelsFirst(nn.Module):
@@ -24,15 +32,33 @@ class _ChannelsFirst(nn.Module):
 class PaCaHead(BaseDecodeHead):
     """Segments by single-head attention of pixels to one cluster a class.
 
-    Takes the four stage maps. The loss of the cluster logits, against the same labels, is added with a weight.
+    Takes several stage maps, four as published. The losses of the cluster logits, against the same labels, are added
+    with a weight.
 
     Args:
-        cluster_loss_weight: of the loss on the cluster logits.
-        kwargs: of mmsegmentation's ``BaseDecodeHead``.
+        in_channels: of the maps.
+        cluster_loss_weight: of the losses on the cluster logits.
+        in_index: which of the backbone's maps are taken; as many as ``in_channels`` from the first on without it.
+        kwargs: of mmsegmentation's ``BaseDecodeHead``, with any losses; ``norm_cfg`` and ``act_cfg`` may be None.
+
+    Raises:
+        PacavitError: a loss has the name of the losses of the clusters.
     """
 
-    def __init__(self, cluster_loss_weight: float = 0.4, **kwargs: Any) -> None:
-        super().__init__(input_transform="multiple_select", **kwargs)
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        cluster_loss_weight: float = 0.4,
+        in_index: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        index = list(range(len(in_channels)) if in_index is None else in_index)
+        kwargs = {"input_transform": "multiple_select", **kwargs}
+        super().__init__(in_channels=list(in_channels), in_index=index, **kwargs)
+        if any(loss.loss_name == LOSS_CLUSTERS for loss in self._losses()):
+            raise PacavitError(
+                f"loss_decode: the losses of the clusters are called {LOSS_CLUSTERS}; set another loss_name"
+            )
         self.cluster_loss_weight = cluster_loss_weight
         width = self.channels * len(self.in_channels)
         self.convs = nn.ModuleList(self._conv(channels, self.channels) for channels in self.in_channels)
@@ -86,21 +112,36 @@ class PaCaHead(BaseDecodeHead):
     def loss(
         self, inputs: list[Tensor], batch_data_samples: SampleList, train_cfg: dict
     ) -> dict[str, Tensor]:
-        """Return the loss of the logits, and that of the cluster logits by its weight."""
+        """Return the losses of the logits under their names, and the sum of those of the cluster logits by its weight.
+
+        As mmengine does, values whose name has no ``loss`` in it are left out of the sum.
+        """
         # The loss wants this memory order; changing it at a quarter of the side spares a copy at the image's size.
         logits, cluster_logits = (x.contiguous() for x in self.forward_with_clusters(inputs))
         losses = self.loss_by_feat(logits, batch_data_samples)
         on_clusters = self.loss_by_feat(cluster_logits, batch_data_samples)
-        losses["loss_clusters"] = self.cluster_loss_weight * on_clusters["loss_ce"]
+        terms = [value for name, value in on_clusters.items() if "loss" in name]
+        if terms:
+            losses[LOSS_CLUSTERS] = self.cluster_loss_weight * functools.reduce(operator.add, terms)
         return losses
+
+    def _losses(self) -> Iterable[nn.Module]:
+        return self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
 
     def _conv(self, in_channels: int, out_channels: int) -> ConvModule:
         return ConvModule(
-            in_channels, out_channels, kernel_size=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg
+            in_channels,
+            out_channels,
+            kernel_size=1,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
         )
 
     def _linear(self, in_channels: int, out_channels: int) -> nn.Sequential:
-        norm = build_norm_layer(self.norm_cfg, out_channels)[1]
-        return nn.Sequential(
-            nn.Linear(in_channels, out_channels), _ChannelsFirst(), norm, build_activation_layer(self.act_cfg)
-        )
+        layers = [nn.Linear(in_channels, out_channels), _ChannelsFirst()]
+        if self.norm_cfg is not None:
+            layers.append(build_norm_layer(self.norm_cfg, out_channels)[1])
+        if self.act_cfg is not None:
+            layers.append(build_activation_layer(self.act_cfg))
+        return nn.Sequential(*layers)

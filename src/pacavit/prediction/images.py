@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+import os
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
+from pacavit.data.folders.files import Skipped, look, walk
 from pacavit.data.pictures import decode
 from pacavit.errors import PacavitError
 from pacavit.files import read_source
@@ -16,8 +20,8 @@ from pacavit.files import read_source
 #: Folder of label maps below the one that is written to.
 LABELS = "labels"
 
-#: What is taken for an image in a folder; a file that is named itself may end in anything.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+#: Most bytes of a name: a disk takes 255, of which the suffix and a file that is being written need some.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Found:
 def find(given: Sequence[Path], target: Path) -> list[Found]:
     """Return the images among files and below folders, those of a folder in the order of their paths.
 
-    Hidden files are left out, and so is what an earlier run wrote, if ``target`` is below a folder.
+    What a file is, its content says. In a folder, hidden files and files that are no images are left out, which is
+    printed, and so is what an earlier run wrote, if ``target`` is below it. Links to folders are followed.
 
     Args:
         given: files and folders; a file that is there twice counts once.
@@ -46,17 +51,50 @@ def find(given: Sequence[Path], target: Path) -> list[Found]:
 
     Raises:
         PacavitError: a path is missing, a folder has no images, an image is in ``target``, where a picture might take
-            its place, or a file cannot be read as an image.
+            its place, or a file cannot be read as an image or is too narrow to be resized.
     """
-    written = {target.resolve(), (target / LABELS).resolve()}
-    paths: dict[Path, Path] = {}
-    for path in given:
-        for file in _images_in(path, written):
-            paths.setdefault(file.resolve(), file)
-    for path in tqdm(paths.values(), desc="check", unit="image", leave=False, disable=None):
-        read(path)
-    names = _distinct([path.stem for path in paths.values()])
-    return [Found(p, i, n) for i, (p, n) in enumerate(zip(paths.values(), names, strict=True), start=1)]
+    skipped = Skipped()
+    files = {path: _files_in(path, target, skipped) for path in given}
+    distinct: dict[Path, Path] = {}
+    for file in itertools.chain.from_iterable(files.values()):
+        distinct.setdefault(file.resolve(), file)
+    images = [picture.path for picture in look(list(distinct.values()), skipped, "check")]
+    for path, own in files.items():
+        if any(distinct[file.resolve()] in images for file in own):
+            continue
+        if path.is_dir():
+            raise PacavitError(f"{path}: no images in it; expected files that Pillow can read")
+        read(path)  # says what is wrong with it, but for its size
+        raise PacavitError(f"{path}: too narrow to be resized; replace it or leave it out")
+    skipped.report("images")
+    names = _distinct([path.stem for path in images])
+    return [Found(p, i, n) for i, (p, n) in enumerate(zip(images, names, strict=True), start=1)]
+
+
+def require_folder(target: Path) -> None:
+    """Do nothing if files can be written into a folder that is there, or can be made.
+
+    Raises:
+        PacavitError: it is a file, lies below one or below a link that leads nowhere, or may not be written to.
+    """
+    try:
+        there = next(folder for folder in (target, *target.absolute().parents) if os.path.lexists(folder))
+        if not there.exists():
+            raise PacavitError(
+                f"{there}: is a link that leads nowhere; mend it or give another folder as --to"
+            )
+        if not there.is_dir():
+            raise PacavitError(f"{there}: is a file; give a folder as --to")
+        with suppress(FileNotFoundError):
+            target.stat()
+    except OSError as error:
+        raise PacavitError(
+            f"{target}: cannot be written ({error.strerror}); give another folder as --to"
+        ) from None
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PacavitError(
+            f"{there}: may not be written to; change its rights or give another folder as --to"
+        )
 
 
 def read(path: Path) -> Image.Image:
@@ -68,38 +106,48 @@ def read(path: Path) -> Image.Image:
     return decode(read_source(path), path)
 
 
-def _images_in(path: Path, written: Collection[Path]) -> list[Path]:
-    if not path.exists():
-        raise PacavitError(f"{path}: no such file or folder; expected images, or folders of them")
+def _files_in(path: Path, target: Path, skipped: Skipped) -> list[Path]:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise PacavitError(f"{path}: no such file or folder; expected images, or folders of them") from None
+    except OSError as error:
+        raise PacavitError(
+            f"{path}: cannot be read ({error.strerror}); mend the path or its rights"
+        ) from None
+    written = target.resolve(), (target / LABELS).resolve()
     folder = path if path.is_dir() else path.parent
     if folder.resolve() in written:
         raise PacavitError(f"{path}: is where the pictures are written to; choose another folder as --to")
     if folder != path:
         return [path]
-    found = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.parent.resolve() not in written
-        and file.is_file()
-    ]
-    if not found:
-        raise PacavitError(
-            f"{path}: no images in it; expected files that end in {', '.join(sorted(SUFFIXES))}"
-        )
-    return found
+    found = walk(path, skipped, without=[target / LABELS], prepared=True)
+    return [file for file in found if file.parent.resolve() not in written]
 
 
 def _distinct(stems: Sequence[str]) -> list[str]:
-    """Return the names, with ``-2`` and so on after those that are taken, in capitals or not, as disks compare."""
+    """Return names in UTF-8 that are not too long, with ``-2`` and so on after those that are taken.
+
+    Names are taken in capitals or not, and however accents are put together, as disks compare them.
+    """
     taken: set[str] = set()
     names = []
     for stem in stems:
+        stem = _shortened(stem)
         name, number = stem, 1
-        while name.casefold() in taken:
+        while _compared(name) in taken:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(name.casefold())
+        taken.add(_compared(name))
         names.append(name)
     return names
+
+
+def _compared(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _shortened(stem: str) -> str:
+    """Return a name in UTF-8, cut between two signs if it is too long."""
+    encoded = os.fsencode(stem).decode("utf-8", "replace").encode()
+    return encoded[:_LONGEST_NAME].decode("utf-8", "ignore")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pacavit.checkpoints.tables import Head, Task
 from pacavit.errors import PacavitError
 from pacavit.files import sha256, write_json
-from pacavit.prediction.images import find, read
+from pacavit.prediction.images import find, read, require_folder
 from pacavit.prediction.trained import take
 from pacavit.runtime.distributed import process_group
 
@@ -50,8 +50,9 @@ def predict(
     Raises:
         PacavitError: an image, the weights or the names of the classes cannot be used, or ``target`` cannot be written.
     """
-    if target.exists() and not target.is_dir():
-        raise PacavitError(f"{target}: is a file; give a folder as --to")
+    require_folder(target)
+    if (target / RESULTS).is_dir():
+        raise PacavitError(f"{target / RESULTS}: is a folder; remove it or give another folder as --to")
     trained = take(weights, task, variant, head, scale, class_file)
     found = find(images, target)
     options = {"imagenet": {"top": top}, "coco": {"min_score": min_score}, "ade20k": {}}[task]

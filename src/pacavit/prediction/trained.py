@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pacavit import params
-from pacavit.checkpoints.inspection import require_finite
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.ade20k import outputs
 from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
 from pacavit.pipeline import targets
-from pacavit.weights import Fit, read
+from pacavit.weights import Fit, read, require_finite
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pacavit.errors import PacavitError
+from pacavit.weights import pickles
+from pacavit.weights.formats import format_of, unreadable
 
 #: Entries of a checkpoint that hold weights: of timm's trainer, of mmengine, and of others.
 PLAIN = ("state_dict", "model")
@@ -36,50 +38,22 @@ class Checkpoint:
     averaged: bool
 
 
-class _Unread:
-    """What stands beside the weights, arguments and logs, comes as this: built of anything, holding nothing."""
-
-    def __new__(cls, *args: Any) -> _Unread:
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        """Forget the state."""
-
-
-# Named by timm's trainer (its arguments) and by mmengine (a log is a HistoryBuffer of numpy arrays whose methods
-# are pickled as getattr). None of these is ever called: each name stands for _Unread.
-_UNREAD = (
-    "argparse.Namespace",
-    "builtins.getattr",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-)
-
-
 def read(path: Path, ema: bool = False) -> Checkpoint:
     """Return the weights in a file, on the CPU; no code in it runs.
 
     Args:
-        path: safetensors by that suffix, anything else as ``torch.save`` writes it.
+        path: safetensors, or a file that ``torch.save`` wrote with any pickle protocol, whatever its suffix.
         ema: take the averaged weights; otherwise the plain ones where the file has both.
 
     Raises:
         PacavitError: the file is missing, unreadable, asks for code, or holds no such weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise PacavitError(f"{path}: no such checkpoint; pretrain the variant first or mend the path")
+    form = format_of(path)
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+        content = load_file(path) if form == "safetensors" else pickles.load(path)
     except Exception as error:
-        raise PacavitError(
-            f"{path}: not a readable checkpoint ({_reason(error)}); fetch or make it again"
-        ) from error
+        raise unreadable(path, *pickles.reason(error)) from error
     return unwrap(content, ema, str(path))
 
 
@@ -106,14 +80,13 @@ def unwrap(content: Any, ema: bool = False, source: str = "checkpoint") -> Check
     if entry == "ema_state_dict":
         weights = {key: value for key, value in weights.items() if key != "steps"}  # mmengine's counter
     for key, value in weights.items():
-        if not (isinstance(key, str) and isinstance(value, Tensor)):
-            raise PacavitError(
-                f"{source}: {key!r} is no tensor; expected tensors by key, as they are or under one "
-                f"of {', '.join((*PLAIN, *AVERAGED))}"
-            )
+        if not isinstance(key, str):
+            raise PacavitError(f"{source}: its key {key!r} is no string; expected tensors by name")
+        if (fault := _fault(value)) is not None:
+            raise PacavitError(f"{source}: {key!r} is {fault}")
     if not weights:
         raise PacavitError(f"{source}: no weights in it; expected tensors by key")
-    stripped = {_PREFIX.sub("", key): value for key, value in weights.items()}
+    stripped = {_PREFIX.sub("", key): value.detach() for key, value in weights.items()}
     if len(stripped) < len(weights):
         raise PacavitError(
             f"{source}: has keys both with and without `module.`, which are one; make it again"
@@ -128,13 +101,26 @@ def backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
 
 
-def _unpickle(path: Path) -> Any:
-    with torch.serialization.safe_globals([(_Unread, name) for name in _UNREAD]):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _reason(error: Exception) -> str:
-    refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if refused:
-        return f"it asks for {refused[1]}, which is code and no weight, and was not run"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _fault(value: Any) -> str | None:
+    """Return what is wrong with a weight, or None: one is a plain tensor of real numbers that are all stored."""
+    if not isinstance(value, Tensor):
+        return (
+            "no tensor; expected tensors by key, as they are or under one of "
+            f"{', '.join((*PLAIN, *AVERAGED))}"
+        )
+    kinds = {
+        "nested": value.is_nested,
+        "sparse": value.layout is not torch.strided,
+        "quantised": value.is_quantized,
+        "meta": value.is_meta,
+        "complex": value.is_complex(),
+    }
+    if kind := next((name for name, holds in kinds.items() if holds), None):
+        return f"a {kind} tensor; expected a plain one, so save the weights again as such"
+    stored = value.untyped_storage().nbytes() // value.element_size()
+    if value.numel() > stored:
+        return (
+            f"an expanded tensor of {value.numel():,} values, of which {stored:,} are stored; "
+            "save a contiguous() copy of it"
+        )
+    return None

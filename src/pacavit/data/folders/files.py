@@ -71,29 +71,34 @@ def listed(names: Sequence[Path | str]) -> str:
     return ", ".join(printable(name) for name in names[:_NAMED]) + more
 
 
-def walk(folder: Path, skipped: Skipped, without: Collection[Path] = ()) -> list[Path]:
+def walk(
+    folder: Path, skipped: Skipped, without: Collection[Path] = (), prepared: bool = False
+) -> list[Path]:
     """Return the files below a folder, those of linked folders among them, in the order of their paths.
 
     Args:
         folder: where to look.
         skipped: takes what is hidden or no file.
         without: folders below it that hold something else.
+        prepared: let links lead into a prepared data set.
 
     Raises:
         PacavitError: a folder cannot be read, or a link leads nowhere, around in a circle or into a prepared data set.
     """
-    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, ())
+    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, (), prepared)
 
 
-def _walk(folder: Path, skipped: Skipped, without: Collection[str], above: tuple[str, ...]) -> list[Path]:
+def _walk(
+    folder: Path, skipped: Skipped, without: Collection[str], above: tuple[str, ...], prepared: bool
+) -> list[Path]:
     real = os.path.realpath(folder)
     if real in above:
         raise PacavitError(f"{printable(folder)}: is a link to a folder that holds it; remove it")
     found = []
-    for path in entries(folder, skipped):
+    for path in entries(folder, skipped, prepared):
         if path.is_dir():
             if os.path.realpath(path) not in without:
-                found += _walk(path, skipped, without, (*above, real))
+                found += _walk(path, skipped, without, (*above, real), prepared)
         elif path.is_file():
             found.append(path)
         else:
@@ -101,7 +106,7 @@ def _walk(folder: Path, skipped: Skipped, without: Collection[str], above: tuple
     return found
 
 
-def entries(folder: Path, skipped: Skipped) -> list[Path]:
+def entries(folder: Path, skipped: Skipped, prepared: bool = False) -> list[Path]:
     """Return what is in a folder, in the order of the names, but for hidden files and folders and those of systems.
 
     Raises:
@@ -121,7 +126,8 @@ def entries(folder: Path, skipped: Skipped) -> list[Path]:
         if path.is_symlink():
             if not path.exists():
                 raise PacavitError(f"{printable(path)}: is a link that leads nowhere; mend or remove it")
-            refuse_prepared(path, printable(path))
+            if not prepared:
+                refuse_prepared(path, printable(path))
         shown.append(path)
     return shown
 
