@@ -24,9 +24,10 @@ from pacavit.tasks import TASKS, Metric, Task
 #: What the figures of a model show, in the order of the page.
 CAPTIONS = {
     "curve": "Training loss and learning rate (left), validation metrics and the untrained model's level (right).",
-    "predictions": "Predictions on the first validation images, beside the labels.",
-    "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps.",
-    "assignments": "All assignment maps of each stage, the most used clusters first, each scaled to its own maximum.",
+    "predictions": "Predictions on validation images from all over the set, beside the labels.",
+    "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps: "
+    "square roots of the weights, brightest from the 99th percentile on.",
+    "assignments": "All assignment maps of each stage, the most used clusters first, each on a scale of its own.",
     "attention": "Where the marked patch looks, by the first heads of each stage's first block: its attention to the "
     "clusters, spread over the patches these consist of.",
 }

@@ -65,9 +65,11 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
       context.fillRect((n % width) * scale, Math.floor(n / width) * scale, scale, scale);
     });
   };
+  // As heat() in figures/clusters.py.
   const scaled = (values) => {
-    const most = values.reduce((a, b) => Math.max(a, b), 0) || 1;
-    return values.map((value) => value / most);
+    const sorted = Float64Array.from(values).sort();
+    const most = sorted[Math.ceil(0.99 * (sorted.length - 1))] || sorted[sorted.length - 1] || 1;
+    return Array.from(values, (value) => Math.sqrt(Math.min(1, value / most)));
   };
 
   const pictures = images.map((image) => {
@@ -95,7 +97,7 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     part("cluster-figure").hidden = !clusters;
     if (clusters) {
       const map = numbers(assignment).subarray(state.cluster * size, (state.cluster + 1) * size);
-      paint(part("cluster"), cells(Array.from(map, (value) => value / 255), heat));
+      paint(part("cluster"), cells(scaled(map), heat));
       part("cluster-name").textContent = named(state.cluster);
     }
     tell();
