@@ -1,10 +1,14 @@
 """What the report gathers, without a browser."""
 
+import base64
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageDraw
 
 from jobs import describe
 from pacavit import params
@@ -44,6 +48,26 @@ def test_a_seed_that_is_not_measured_yet_is_left_out(job):
     write(0, np.array([[0, 0], [1, 1]]))
     rows = report._measures(job())
     assert [row["seeds"] for row in rows] == [None, None]
+
+
+@pytest.mark.parametrize("kind", ["photograph", "lines", "tall"])
+def test_a_figure_is_shown_small_and_linked_whole(job, kind):
+    path = Path("reports/mini/figures/ima gen&et/curve.png")
+    path.parent.mkdir(parents=True)
+    if kind == "photograph":
+        pixels = np.random.default_rng(0).normal(128, 30, (90, 120, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).resize((1200, 900), Image.Resampling.BICUBIC).save(path)
+    else:
+        image = Image.new("RGB", (400, 20000) if kind == "tall" else (2000, 300), "white")
+        ImageDraw.Draw(image).line([(0, 0), image.size], "black")
+        image.save(path)
+    shown = report._shown(job(), path)
+    assert shown["link"] == "figures/ima%20gen%26et/curve.png"
+    content = base64.b64decode(shown["data"].removeprefix("data:image/webp;base64,"))
+    assert len(content) < path.stat().st_size / 3
+    with Image.open(io.BytesIO(content)) as preview:
+        assert preview.width <= 1600
+        assert preview.height <= 16000
 
 
 def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path):

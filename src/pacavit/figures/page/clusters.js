@@ -1,7 +1,12 @@
 // The view on which one clicks a patch and sees its clusters; its numbers are those of figures/clusters.py.
 "use strict";
-for (const place of document.querySelectorAll("[data-clusters]")) {
-  const images = JSON.parse(place.querySelector("script[type='application/json']").textContent);
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+async function show(place) {
+  const images = await unpacked(place.querySelector("script[type='application/gzip']").textContent);
   const part = (name) => place.querySelector(`[data-part='${name}']`);
   const state = { image: 0, stage: 0, head: 0, row: 0, column: 0, cluster: 0 };
   const decoded = new Map();
@@ -177,4 +182,7 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     choose(state.row + step[0], state.column + step[1]);
   });
   open();
+  place.hidden = false;
 }
+
+document.querySelectorAll("[data-clusters]").forEach(show);
