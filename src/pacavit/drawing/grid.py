@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pacavit.drawing.style import DOTS_PER_INCH, bare, figure
+from pacavit.drawing.text import shortened
 
 #: Height over width of a panel, at most: a tall image is drawn smaller.
 TALLEST = 1.4
-_TITLE = 0.3
+#: Height of the titles, inches, and their size, points.
+_TITLE, _FONT = 0.3, 8
 
 
 @contextmanager
@@ -46,8 +48,9 @@ def image_grid(
         axes = canvas.subplots(len(rows), blocks * panels, squeeze=False, height_ratios=heights)
         for axis in axes.ravel():
             bare(axis)
+            axis.set_anchor("NW")  # in a row of several shapes titles stay in line
         for axis, title in zip(axes[0], list(titles) * blocks, strict=True):
-            axis.set_title(title, loc="left")
+            axis.set_title(shortened(title, panel - 0.08, _FONT), fontsize=_FONT, loc="left")
         blocked = [row[start : start + panels] for row in axes for start in range(0, len(row), panels)]
         for block in blocked[len(sizes) :]:
             for axis in block:

@@ -58,7 +58,7 @@ def _draw_predictions(job: Job, images: ImageNetShards, count: int) -> None:
             bare(axis)
         for axis, index, label, row, text in zip(axes, indices, labels, probabilities, texts, strict=False):
             axis.imshow(images[int(index)][0])
-            axis.set_anchor("SW")  # beneath its text, whatever its ratio
+            axis.set_anchor("NW")  # below its text, whatever its shape
             colour = COLOURS[2] if row.argmax() == label else COLOURS[1]
             axis.set_title(text, fontsize=_FONT, loc="left", color=colour, parse_math=False)
 
