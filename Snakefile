@@ -2,6 +2,7 @@
 from snakemake.utils import min_version
 
 from pacavit.pipeline import rules as pipeline, table
+from pacavit.tasks import HEADS
 
 min_version("9.0")
 
@@ -10,7 +11,7 @@ PIPELINE = pipeline.begin(config, workflow)
 
 wildcard_constraints:
     variant=r"[a-z0-9_]+",
-    head=r"paca|upernet",
+    head="|".join(HEADS),
     seed=r"[0-9]+",
 
 

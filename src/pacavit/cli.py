@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pacavit import __version__
+from pacavit import __version__, tasks
 from pacavit.errors import PacavitError
 
 
@@ -25,8 +25,8 @@ class UserPath(click.Path):
 
 
 PATH = UserPath()
-DATASETS = click.Choice(["imagenet", "coco", "ade20k"])
-HEADS = click.Choice(["paca", "upernet"])
+DATASETS = click.Choice(list(tasks.TASKS))
+HEADS = click.Choice(tasks.HEADS)
 
 scale_option = click.option(
     "--scale", default="mini", show_default=True, help="Folder under params/ to take the parameters from."

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The segmentation heads.
+HEADS = ("paca", "upernet")
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -15,6 +15,7 @@ from pacavit import params
 from pacavit.figures import report
 from pacavit.interpretation.measures import pack
 from pacavit.pipeline import targets
+from pacavit.pipeline.table import FIGURES, STAGES
 from pacavit.tasks import TASKS
 
 MEASURED = {"nmi": 0.5, "purity": 0.5, "matched_miou": 0.2, "use_entropy": 0.9, "used": 2, "clusters": 2}
@@ -83,6 +84,12 @@ def test_a_figure_is_shown_small_and_linked_whole(job, kind):
     with Image.open(io.BytesIO(content)) as preview:
         assert preview.width <= 1600
         assert preview.height <= 16000
+
+
+def test_captions_are_those_of_snakemakes_report(job):
+    captions = STAGES["figures_coco"].outputs
+    for figure in FIGURES:
+        assert job().inputs[f"{figure}_caption"] == Path("workflow/report", captions[figure].caption)
 
 
 def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path):

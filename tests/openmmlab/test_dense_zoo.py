@@ -98,7 +98,7 @@ def test_parameters_are_exactly_the_published_ones(pages, build, variant, model,
 @pytest.mark.parametrize("model", ["mask_rcnn", "paca", "upernet"])
 def test_the_last_block_has_the_drop_path_of_the_page(pages, build, variant, model):
     dense = pages.ade20k.variants[variant].drop_path
-    expected = pages.coco.variants[variant].drop_path if model == "mask_rcnn" else getattr(dense, model)
+    expected = pages.coco.variants[variant].drop_path if model == "mask_rcnn" else dense[model]
     clusters = None if model == "mask_rcnn" else tuple(pages.ade20k.variants[variant].num_clusters)
     encoder = build(variant, model, clusters).backbone
     assert encoder.stage1[0].drop_path1.__class__ is torch.nn.Identity

@@ -30,8 +30,8 @@ def test_what_differs_between_variants_is_as_published(pages, name):
     assert pretrain.drop_path == (0.5 if name == BASE else 0.1)
     assert pretrain.clip_grad == (1.0 if name in (BASE, BASE_TEACHER) else None)
     assert coco.drop_path == 0.1
-    assert ade20k.drop_path.paca == (0.5 if name in (BASE, BASE_TEACHER) else 0.1)
-    assert ade20k.drop_path.upernet == 0.1
+    assert ade20k.drop_path["paca"] == (0.5 if name in (BASE, BASE_TEACHER) else 0.1)
+    assert ade20k.drop_path["upernet"] == 0.1
     assert ade20k.num_clusters == [200 if m else 0 for m in variant_config(name)["num_clusters"]]
 
 

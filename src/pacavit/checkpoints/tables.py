@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pacavit.models import PaCaViT, variant_config, variant_names
-from pacavit.tasks import TASKS
+from pacavit.params.targets import Head
+from pacavit.tasks import HEADS, TASKS
 from pacavit.weights.fit import Fit
 from pacavit.weights.reader import backbone_weights
 
 Task = Literal["imagenet", "coco", "ade20k"]
-Head = Literal["paca", "upernet"]
 State = Mapping[str, Tensor]
 
 
@@ -49,18 +49,17 @@ def contents(
         PacavitError: no such variant.
     """
     task = task or guess_task(weights)
-    if task == "ade20k":
-        head = head or _guess_head(weights)
     variants = _nearest(weights, task) if variant is None else (variant,)
     background = TASKS[task].background
     classes = _size(weights, TASKS[task].classifier, 0)
-    return Contents(
+    found = Contents(
         task,
         head,
         classes - background if classes > background else None,
         variants,
         _clusters(weights, variants[0]),
     )
+    return replace(found, head=_nearest_head(weights, found)) if task == "ade20k" and head is None else found
 
 
 def guess_task(weights: State) -> Task:
@@ -92,7 +91,7 @@ def create_model(weights: State, found: Contents) -> torch.nn.Module:
 
 def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
     from pacavit.openmmlab import models
-    from pacavit.params.ade20k import PacaHeadParams, UperNetParams
+    from pacavit.params.ade20k import Heads
     from pacavit.params.coco import DetectorParams
 
     # Sizes that a broken file does not state are the published ones; what shapes no tensor is 1.
@@ -115,21 +114,24 @@ def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
         return models.build(models.mask_rcnn(encoder, found.classes or 80, options), "mmdet")
     encoder = models.backbone(variant, None, 0.0, list(found.clusters))
     classes = found.classes or 150
-    if found.head == "upernet":
-        channels = _size(weights, "decode_head.conv_seg.weight", 512, axis=1)
-        auxiliary = _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1)
-        options = UperNetParams(channels=channels, auxiliary_channels=auxiliary)
-        return models.build(models.upernet(encoder, classes, options, crop=32, norm="BN"), "mmseg")
-    channels = _size(weights, "decode_head.conv_seg.weight", 256, axis=1)
-    options = PacaHeadParams(
-        channels=channels, cluster_loss_weight=0.0, lr_multiplier=1.0, multiplied="meant"
-    )
-    return models.build(models.paca_segmentor(encoder, classes, options, crop=32, norm="BN"), "mmseg")
+    published = 512 if found.head == "upernet" else 256
+    sizes = {
+        "channels": _size(weights, "decode_head.conv_seg.weight", published, axis=1),
+        "auxiliary_channels": _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1),
+    }
+    page = Heads.model_fields[found.head].annotation
+    options = page.model_construct(**{name: sizes.get(name, 1) for name in page.model_fields})
+    return models.build(models.SEGMENTORS[found.head](encoder, classes, options, crop=32, norm="BN"), "mmseg")
 
 
-def _guess_head(weights: State) -> Head:
-    upernet = ("auxiliary_head.", "decode_head.psp_modules.", "decode_head.fpn_convs.")
-    return "upernet" if any(key.startswith(upernet) for key in weights) else "paca"
+def _nearest_head(weights: State, found: Contents) -> Head:
+    """Return the head whose segmentor knows most of the file's keys, and of several the one that fits best."""
+
+    def distance(head: Head) -> tuple[int, int]:
+        fit = Fit.of(expected_state(weights, replace(found, head=head)), weights)
+        return len(fit.unknown), len(fit.misfit) + len(fit.missing)
+
+    return min(HEADS, key=distance)
 
 
 def _nearest(weights: State, task: Task) -> tuple[str, ...]:

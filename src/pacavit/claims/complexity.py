@@ -117,8 +117,8 @@ def _build(model: Counted, paper: Params) -> nn.Module:
     if model.task == "coco":
         return models.build(models.mask_rcnn(encoder, classes, paper.coco.recipe.detector, dims), "mmdet")
     crop, norm = page.recipe.crop, "BN"
-    if model.head == "paca":
-        config = models.paca_segmentor(encoder, classes, page.heads.paca, crop, norm)
+    if ours:
+        config = models.SEGMENTORS[model.head](encoder, classes, getattr(page.heads, model.head), crop, norm)
     elif model.head == "upernet":
         config = models.upernet(encoder, classes, page.heads.upernet, crop, norm, dims)
     else:

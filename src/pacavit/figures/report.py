@@ -28,16 +28,6 @@ from pacavit.tasks import TASKS, Metric, Task
 #: Width and height of a figure on the page at most, pixels; WebP has no more than 16,383.
 _LARGEST = (1600, 16000)
 
-#: What the figures of a model show, in the order of the page.
-CAPTIONS = {
-    "curve": "Training loss and learning rate (left), validation metrics and the untrained model's level (right).",
-    "predictions": "Predictions on validation images from all over the set, beside the labels.",
-    "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps: "
-    "square roots of the weights, brightest from the 99th percentile on.",
-    "assignments": "All assignment maps of each stage, the most used clusters first, each on a scale of its own.",
-    "attention": "Where the marked patch looks, by the first heads of each stage's first block: its attention to the "
-    "clusters, spread over the patches these consist of.",
-}
 #: What the figures over all models show.
 OVERVIEW_CAPTIONS = {
     "accuracy": "Accuracy against parameters and multiply-adds: hollow if published, filled if measured here.",
@@ -171,7 +161,7 @@ def _model(
         "figures": [
             {
                 "name": figure,
-                "caption": CAPTIONS[figure],
+                "caption": job.inputs[f"{figure}_caption"].read_text().strip(),
                 "command": command,
                 **_shown(job, files[figure]),
             }

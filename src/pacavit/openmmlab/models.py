@@ -6,7 +6,7 @@ the published values of the arguments, and the miniature passes smaller ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -247,6 +247,11 @@ def semantic_fpn(encoder: Config, num_classes: int, crop: int, norm: str, dims: 
     return {**_segmentor(encoder, crop), "neck": neck, "decode_head": head}
 
 
+#: For each of :data:`pacavit.tasks.HEADS`, the function that returns a segmentor with it; arguments as of
+#: :func:`paca_segmentor`.
+SEGMENTORS: Mapping[str, Callable[..., Config]] = {"paca": paca_segmentor, "upernet": upernet}
+
+
 def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> Config:
     """Return the job's variant with the job's head; arguments as of :func:`backbone` and :func:`upernet`."""
     names = str(job.names["variant"]), str(job.names["head"])
@@ -258,10 +263,9 @@ def variant_segmentor(
 ) -> Config:
     """Return a variant of a page with a head; arguments as of :func:`backbone` and :func:`upernet`."""
     variant = page.variants[name]
-    drop_path = getattr(variant.drop_path, head)
+    drop_path = variant.drop_path[head]
     encoder = backbone(name, checkpoint, drop_path, variant.num_clusters, page.recipe.pretrained_weights)
-    create = paca_segmentor if head == "paca" else upernet
-    return create(encoder, num_classes, getattr(page.heads, head), page.recipe.crop, norm)
+    return SEGMENTORS[head](encoder, num_classes, getattr(page.heads, head), page.recipe.crop, norm)
 
 
 def _dims(encoder: Config, dims: Sequence[int] | None = None) -> list[int]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -86,6 +87,10 @@ def read(folder: Path) -> Params:
     params = Params(**pages)
     for name in _PER_VARIANT:
         _covers(folder / f"{name}.yaml", "variants", params.targets.variants, getattr(params, name).variants)
+    for variant, head in itertools.product(params.targets.variants, params.targets.heads):
+        if params.targets.has({"variant": variant, "head": head}):
+            given = params.ade20k.variants[variant].drop_path
+            _covers(folder / "ade20k.yaml", f"variants.{variant}.drop_path", [head], given)
     return params
 
 

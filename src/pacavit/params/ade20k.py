@@ -18,7 +18,7 @@ from pacavit.params.base import (
     PretrainedWeights,
     Workers,
 )
-from pacavit.params.targets import Variant
+from pacavit.params.targets import Head, Variant
 
 DropPath = Annotated[float, Field(ge=0, lt=1)]
 
@@ -83,24 +83,17 @@ class UperNetParams(Page):
 
 
 class Heads(Page):
-    """The heads, by the names of the targets."""
+    """The heads, by the names in :data:`pacavit.tasks.HEADS`."""
 
     paca: PacaHeadParams
     upernet: UperNetParams
-
-
-class HeadDropPath(Page):
-    """Stochastic depth of the backbone under each head."""
-
-    paca: DropPath
-    upernet: DropPath
 
 
 class Ade20kVariant(Page):
     """What differs between variants."""
 
     num_clusters: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
-    drop_path: HeadDropPath
+    drop_path: dict[Head, DropPath] = Field(description="stochastic depth of the backbone, by head")
 
 
 class Ade20kPage(Page):

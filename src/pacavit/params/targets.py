@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pacavit.params.base import Page, Seed
+from pacavit.tasks import HEADS
 
 #: Names become parts of paths and commands, so they are plain words.
 Variant = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Group = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Head = Literal["paca", "upernet"]
+Head = Literal[HEADS]
 
 
 class TargetsPage(Page):

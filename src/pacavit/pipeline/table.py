@@ -14,8 +14,15 @@ from pacavit import paths
 from pacavit.data.registry import DATASETS
 from pacavit.tasks import TASKS, Task
 
-#: Drawn of each trained model, in the order of the page.
-FIGURES = ("curve", "predictions", "clusters", "assignments", "attention")
+#: Drawn of each trained model, in the order of the page, with the category in Snakemake's report. The caption of
+#: each, on the page and in that report, is ``workflow/report/NAME.rst``.
+FIGURES = {
+    "curve": "Learning curves",
+    "predictions": "Predictions",
+    "clusters": "Clusters",
+    "assignments": "Clusters",
+    "attention": "Clusters",
+}
 
 #: Drawn over all models.
 OVERVIEW = ("accuracy", "ablations", "complexity", "module")
@@ -104,13 +111,6 @@ def _recipe(task: Task) -> tuple[str, ...]:
 _PROCESSES = 8
 # Trainings wait for data, and the end waits for trainings more than for what evaluates and draws.
 _FIRST, _EARLY = 2, 1
-_SHOWN = {
-    "curve": "Learning curves",
-    "predictions": "Predictions",
-    "clusters": "Clusters",
-    "assignments": "Clusters",
-    "attention": "Clusters",
-}
 
 
 def _archives(dataset: str) -> Stage:
@@ -205,7 +205,7 @@ def _figures(task: Task) -> Stage:
         outputs={
             **{
                 name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", category, task.name)
-                for name, category in _SHOWN.items()
+                for name, category in FIGURES.items()
             },
             "view": Output(f"{place}/view.json"),
         },
@@ -355,6 +355,7 @@ _STAGES = [
             "published": paths.PUBLISHED,  # says how many jobs the authors' weights have
             **{f"{dataset}_table": f"claims.{dataset}_csv" for dataset in TASKS},
             **{name: f"overview.{name}_png" for name in OVERVIEW},
+            **{f"{name}_caption": f"workflow/report/{name}.rst" for name in FIGURES},
         },
         outputs={"page": Output("reports/{scale}/index.html", "cached", "page.rst", "Report")},
         code=("pacavit.figures.page",),
