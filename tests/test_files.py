@@ -102,6 +102,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind, signa
     assert list(tmp_path.iterdir()) == ([] if kind == "scratch_directory" else [target])
 
 
+def test_what_is_done_outlives_a_disk_that_fails_but_not_bad_input(tmp_path):
+    for error, kept in ((OSError(errno.EIO, "Input/output error"), True), (PacavitError("bad input"), False)):
+        with pytest.raises(PacavitError), resumable(tmp_path / "data") as folder:
+            with files.reading(tmp_path / "archive.tar"):
+                raise error
+        assert folder.exists() == kept
+
+
 def test_what_another_process_is_writing_is_left_alone(tmp_path):
     target = tmp_path / "result.txt"
     with files.atomic_file(target) as first, files.atomic_file(target) as second:

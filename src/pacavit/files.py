@@ -21,6 +21,10 @@ MANIFEST = "manifest.json"
 _TEMPORARY = ".tmp"
 
 
+class DiskError(PacavitError):
+    """The disk refuses to read or write something, which is no fault of the input."""
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and move it there when the block ends without an error.
@@ -32,20 +36,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
         PacavitError: the folder cannot be written, the disk is full, or a file that is read meanwhile cannot be.
     """
     path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
-        with _held(_new_file, f"{_TEMPORARY}{path.suffix}", path) as temporary:
+    with writing(path), _held(_new_file, f"{_TEMPORARY}{path.suffix}", path) as temporary:
+        try:
             yield temporary
             _sync(temporary)
             temporary.chmod(0o666 & ~_UMASK)
             os.replace(temporary, path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        if temporary is not None:
+            _sync(path.parent)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -74,16 +72,10 @@ def scratch_directory(path: Path) -> Iterator[Path]:
         PacavitError: the parent folder cannot be written, the disk is full, or a file that is read meanwhile cannot be.
     """
     path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
-        with _held(tempfile.mkdtemp, _TEMPORARY, path) as temporary:
+    with writing(path), _held(tempfile.mkdtemp, _TEMPORARY, path) as temporary:
+        try:
             yield temporary
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        if temporary is not None:
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -100,18 +92,19 @@ def resumable_directory(path: Path, key: str) -> Iterator[Path]:
     path = Path(path)
     require_replaceable(path)
     partial = path.with_name(f".{path.name}.{key}.partial")
-    try:
+    with writing(path):
         partial.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
             if other != partial:
                 shutil.rmtree(other)
-        yield partial
-        _replace(path, partial)
-    except PacavitError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    except OSError as error:
-        raise _explained(error, path) from error
+        try:
+            yield partial
+            _replace(path, partial)
+        except DiskError:
+            raise
+        except PacavitError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def remove_leftovers(path: Path) -> None:
@@ -143,16 +136,49 @@ def require_replaceable(path: Path) -> None:
         )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while ``path`` is written into one line that names it, or the file that was read.
+
+    A missing file that is read is another matter and stays as it is.
+
+    Raises:
+        DiskError: the disk refuses something.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+        if name is not None and not _is_written(Path(name), Path(path)):
+            raise _unreadable(name, error) from error
+        raise DiskError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose a folder you may write to"
+        ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while ``path`` is read into one line that names it.
+
+    Raises:
+        DiskError: the disk refuses something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def read_source(path: Path) -> bytes:
     """Return the content of a file of the user's.
 
     Raises:
-        PacavitError: it cannot be read.
+        DiskError: it cannot be read.
     """
-    try:
+    with reading(path):
         return Path(path).read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 def printable(name: Path | str) -> str:
@@ -206,18 +232,6 @@ _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
-def _explained(error: OSError, path: Path) -> Exception:
-    """Turn what the disk refuses into one line; leave a missing input, which is another matter, as it is."""
-    if isinstance(error, FileNotFoundError):
-        return error
-    if isinstance(error.filename, (str, bytes)) and not _is_written(Path(os.fsdecode(error.filename)), path):
-        return _unreadable(os.fsdecode(error.filename), error)
-    reason = error.strerror or str(error)
-    return PacavitError(
-        f"{path}: cannot be written ({reason}); free space or choose a folder you may write to"
-    )
-
-
 def _is_written(file: Path, path: Path) -> bool:
     """Return whether a file is ``path``, what stands for it while it is written, or a folder that holds it."""
     file, path = Path(os.path.abspath(file)), Path(os.path.abspath(path))
@@ -229,14 +243,19 @@ def _is_written(file: Path, path: Path) -> bool:
     return first == path.name or first.startswith(f".{path.name}.")
 
 
-def _unreadable(path: Path | str, error: OSError) -> PacavitError:
+def _unreadable(path: Path | str, error: OSError) -> DiskError:
     reason = error.strerror or str(error)
-    return PacavitError(f"{path}: cannot be read ({reason}); mend the path, its rights or the disk")
+    return DiskError(f"{printable(path)}: cannot be read ({reason}); mend the path, its rights or the disk")
 
 
 @contextmanager
 def _held(create: Callable[[str, str, Path], str], suffix: str, path: Path) -> Iterator[Path]:
-    """Create a temporary file or folder beside ``path``, and hold its lock, by which others know that it is in use."""
+    """Create a temporary file or folder beside ``path``, and hold its lock, by which others know that it is in use.
+
+    What a killed process left is removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     while True:
         temporary = Path(create(suffix, f".{path.name}.", path.parent))
         handle = os.open(temporary, os.O_RDONLY)

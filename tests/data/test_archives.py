@@ -44,6 +44,15 @@ def test_no_member_leaves_its_folder(tmp_path, name):
             list(tar_files(archive))
 
 
+def test_a_member_that_is_not_named_in_utf_8_is_refused(tmp_path):
+    write_tar(tmp_path / "a.tar", **{"Zürich.jpg": b"x"})
+    assert [member.name for member in scan_tar(tmp_path / "a.tar")] == ["Zürich.jpg"]
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT, encoding="latin-1") as archive:
+        add_to_tar(archive, "Zürich.jpg", b"x")
+    with pytest.raises(PacavitError, match=r"a\.tar: member 'Z\\udcfcrich\.jpg' is not named in UTF-8"):
+        scan_tar(tmp_path / "a.tar")
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_are_refused(tmp_path, kind):
     member = tarfile.TarInfo("link")

@@ -146,9 +146,11 @@ def test_files_that_are_no_images_are_left_out_and_named(images, capsys):
     Path("mine/train/dog/Thumbs.db").write_bytes(b"thumbs")
     Path("mine/train/dog/notes.txt").touch()
     Path("mine/train/README").write_text("about")
+    picture("mine/test/cat/0.png")
     assert len(images()) == 4
     printed = capsys.readouterr().out
     assert "mine/train: 2 left out, no images: mine/train/dog/Thumbs.db, mine/train/dog/notes.txt" in printed
+    assert "mine: 1 left out, neither train nor val: mine/test" in printed
     assert "mine/train: 1 left out, beside the class folders: mine/train/README" in printed
 
 

@@ -137,6 +137,20 @@ def test_a_source_that_the_prepared_folder_is_a_link_to_is_refused(project):
         sources.provide(job_from("imagenet", kind="folder", directory="photos"))
 
 
+def test_released_weights_inside_a_prepared_data_set_are_refused(project):
+    change(Path("params/mini/data.yaml"), "released.directory", "data/mini/coco/released")
+    with pytest.raises(PacavitError, match=r"released\.directory: .* is inside data/mini/coco"):
+        require_all_apart("mini", params.load("mini").data)
+
+
 def test_a_source_around_prepared_data_sets_is_refused(project):
     with pytest.raises(PacavitError, match=r"directory: data is around data/.*/imagenet"):
         sources.provide(job_from("imagenet", kind="folder", directory="data"))
+
+
+def test_where_archives_cannot_go_is_named(project):
+    job = own("coco", "mine")
+    Path("data/mini").mkdir(parents=True)
+    Path("data/mini/archives").touch()
+    with pytest.raises(PacavitError, match=r"data/mini/archives/coco/train2017\.zip: cannot be written"):
+        sources.provide(job)

@@ -15,6 +15,7 @@ from pacavit.data import fetch, registry, sources
 from pacavit.errors import PacavitError
 from pacavit.pipeline import targets
 from pacavit.pipeline.run import run
+from pacavit.prediction.run import predict
 from pages import change, shorten
 
 
@@ -117,6 +118,37 @@ def test_a_coco_json_that_does_not_fit_is_explained(from_source, changes, messag
     with pytest.raises(PacavitError, match=message):
         sources.provide(provide)
     assert not any(output.exists() for output in provide.outputs.values())
+
+
+@pytest.mark.slow
+def test_turned_photographs_are_right_in_evaluation_and_prediction(project):
+    """The classes are where the light comes from, and Exif data turn every second image upside down."""
+    shutil.copytree("params/mini", "params/mine")
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    for name, light in (("above", np.linspace(255, 0, 40)), ("below", np.linspace(0, 255, 40))):
+        Path("photos", name).mkdir(parents=True)
+        for i in range(40):
+            noise = np.random.default_rng(i).integers(-20, 20, (40, 40, 3))
+            pixels = np.clip(light[:, None, None] + noise, 0, 255).astype(np.uint8)
+            turned = i % 2
+            stored = Image.fromarray(pixels[::-1, ::-1] if turned else pixels)
+            stored.save(f"photos/{name}/{i}.jpg", exif=upside_down if turned else Image.Exif())
+    own = {"kind": "folder", "directory": "photos", "val_fraction": 0.25}
+    change(Path("params/mine/data.yaml"), "imagenet.archives", own)
+    shorten(Path("params/mine/pretrain.yaml"), epochs=4, global_batch=4, micro_batch=4)
+    model = {"variant": "test_pacavit", "seed": 0}
+    run("archives_imagenet", "mine")
+    run("prepare_imagenet", "mine")
+    run("pretrain", "mine", **model)
+    run("evaluate_imagenet", "mine", **model)
+    assert json.loads(targets.path("evaluate_imagenet.metrics", "mine", **model).read_text())["top1"] > 90
+    weights = targets.path("pretrain.weights", "mine", **model)
+    predict("imagenet", [Path("photos")], weights, "test_pacavit", Path("predicted"), scale="mine", top=1)
+    images = json.loads(Path("predicted/predictions.json").read_text())["images"]
+    right = [Path(image["image"]).parent.name == image["classes"][0]["label"] for image in images]
+    assert len(right) == 80
+    assert np.mean(right) > 0.9
 
 
 @pytest.mark.slow

@@ -68,12 +68,16 @@ def new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Turn what a damaged archive raises into one line that names it and says what to do."""
+    """Turn what a damaged archive, or one that cannot be opened, raises into one line that names it."""
     damaged = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError)
     try:
         yield
     except damaged as error:
         raise PacavitError(f"{path}: truncated or corrupt archive ({error}); {remedy}") from error
+    except PermissionError as error:
+        if error.filename != str(path):
+            raise
+        raise PacavitError(f"{path}: cannot be read ({error.strerror}); mend its rights") from error
 
 
 @dataclass(frozen=True)
@@ -205,12 +209,14 @@ def list_zip(path: Path, max_gigabytes: int, keep: str = "") -> list[str]:
 
 
 def safe_name(name: str, archive: str) -> str:
-    """Return a member's name if it stays below the folder it is unpacked in.
+    """Return a member's name if it is UTF-8 and stays below the folder it is unpacked in.
 
     Raises:
         PacavitError: it does not.
     """
     path = PurePosixPath(name)
+    if not name.isascii() and name != name.encode(errors="ignore").decode():
+        raise PacavitError(f"{archive}: member {name!r} is not named in UTF-8; such archives are refused")
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise PacavitError(f"{archive}: member {name!r} leads out of its folder; such archives are refused")
     return str(path)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pacavit.data import pictures, tasks
 from pacavit.data.pictures import PictureError
+from pacavit.files import reading
 
 #: Images of one part.
 _IMAGES = 512
@@ -51,7 +52,9 @@ class _Part:
         record = tasks.Record(images=self.images)
         with zipfile.ZipFile(self.archive) as archive:
             for member in self.members:
-                path, content = member.removeprefix(self.strip), archive.read(member)
+                path = member.removeprefix(self.strip)
+                with reading(self.archive):
+                    content = archive.read(member)
                 try:
                     record.facts[path] = self._facts(content, path)
                 except PictureError as error:

@@ -30,7 +30,7 @@ from pacavit.data.devkit import read_devkit
 from pacavit.data.manifest import check_official, shared_images, write_manifest
 from pacavit.data.pictures import PictureError, decode
 from pacavit.errors import PacavitError
-from pacavit.files import MANIFEST, atomic_file, resumable_directory, sha256
+from pacavit.files import MANIFEST, atomic_file, reading, resumable_directory, sha256
 from pacavit.job import Job
 
 _MEGABYTE = 1 << 20
@@ -272,7 +272,8 @@ class _Part:
         names = [name.decode() for name in self.listing.names]
         with open(self.listing.archive, "rb") as file:
             for name, offset, size in zip(names, self.listing.offsets, self.listing.sizes, strict=True):
-                content = os.pread(file.fileno(), int(size), int(offset))
+                with reading(self.listing.archive):
+                    content = os.pread(file.fileno(), int(size), int(offset))
                 try:
                     decode(content, name, upright=False)
                 except PictureError as error:

@@ -96,7 +96,7 @@ def pack(content: bytes, path: Path | str) -> Packed:
     if not changes:
         return Packed(content, size)
     file = io.BytesIO()
-    decode(content, path).save(file, "PNG")
+    decode(content, path).save(file, "PNG", compress_level=1)  # in a quarter of the time, a tenth larger
     return Packed(file.getvalue(), size, changes)
 
 

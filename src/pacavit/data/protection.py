@@ -22,6 +22,8 @@ def require_all_apart(scale: str, data: DataPage) -> None:
     """
     for dataset in DATASETS:
         require_apart(scale, dataset, getattr(data, dataset).archives, in_place=False)
+    weights = Path(data.released.directory)
+    refuse_prepared(weights, f"params/{scale}/data.yaml: released.directory: {weights}")
 
 
 def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = True) -> None:

@@ -14,7 +14,7 @@ from pacavit.data import fetch
 from pacavit.data.protection import require_apart
 from pacavit.data.registry import DATASETS, ArchiveFile
 from pacavit.errors import PacavitError
-from pacavit.files import remove_leftovers
+from pacavit.files import reading, remove_leftovers, writing
 from pacavit.job import Job
 from pacavit.params.data import DownloadedArchives, OwnArchives
 from pacavit.runtime.progress import report
@@ -95,14 +95,15 @@ def link(path: Path, output: Path) -> None:
 
     A file that is in place already, under whatever name, is left alone.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.exists() and output.samefile(path):
-        return
-    output.unlink(missing_ok=True)
-    try:
-        os.link(path.resolve(), output)  # of a link the name alone would be doubled
-    except OSError:
-        output.symlink_to(path.resolve())
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.exists() and output.samefile(path):
+            return
+        output.unlink(missing_ok=True)
+        try:
+            os.link(path.resolve(), output)  # of a link the name alone would be doubled
+        except OSError:
+            output.symlink_to(path.resolve())
 
 
 def _verify(path: Path, file: ArchiveFile, how: str) -> None:
@@ -118,7 +119,8 @@ def _verify(path: Path, file: ArchiveFile, how: str) -> None:
         checked.append("size")
     if how == "hash" and file.hash is not None:
         kind, _, expected = file.hash.partition(":")
-        found = hashes.file_hash(str(path), alg=kind)
+        with reading(path):
+            found = hashes.file_hash(str(path), alg=kind)
         if found != expected:
             raise PacavitError(
                 f"{path}: its {kind} is {found}, but that of the official {file.name} is {expected}; fetch it again"

@@ -121,14 +121,27 @@ def processes() -> int:
     return int(asked)
 
 
-def in_order(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Give ``function(item)`` of each item, computed by several processes, in the items' order."""
+def in_order(
+    function: Callable[[Any], Any], items: Iterable[Any], together: int | None = None
+) -> Iterator[Any]:
+    """Give ``function(item)`` of each item, computed by several processes, in the items' order.
+
+    Args:
+        function: what to compute.
+        items: of what.
+        together: how many a process computes before it hands over the results, which should not fill the memory; by
+            default an eighth of its share.
+    """
     items = list(items)
     if processes() == 1 or len(items) < 2:
         yield from map(function, items)
         return
+    together = together or max(1, len(items) // (8 * processes()))
     with _pool() as pool:
-        yield from pool.map(function, items, chunksize=max(1, len(items) // (8 * processes())))
+        try:
+            yield from pool.map(function, items, chunksize=together)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _finished(folder: Path, parts: Sequence[Part]) -> Iterator[tuple[Part, Record]]:

@@ -6,9 +6,11 @@ import io
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 from PIL import Image
@@ -22,6 +24,7 @@ from pacavit.data.classes import check_names
 from pacavit.data.folders.files import (
     Picture,
     Skipped,
+    contents,
     in_parallel,
     listed,
     look,
@@ -55,17 +58,24 @@ def pack(outputs: Mapping[str, Path], source: Ade20kFolder) -> None:
     pairs = {split: _pairs(source, split) for split in SPLITS}
     files: dict[str, Path] = {}
     with new_zip(outputs["all"]) as archive:
-        for split, name in SPLITS.items():
-            for number, pair in enumerate(
-                tqdm(pairs[split], desc=f"pack ade20k {split}", unit="image", disable=None), start=1
-            ):
-                stem = f"ADE_{split}_{number:08d}"
-                add_to_zip(archive, f"{TOP}images/{name}/{stem}.jpg", pair.image.packed())
-                labels = _official(_labels(pair.labels), source, pair.labels)
-                add_to_zip(archive, f"{TOP}annotations/{name}/{stem}.png", _png(labels))
-                files |= {f"{stem}.jpg": pair.image.path, f"{stem}.png": pair.labels}
+        for split in SPLITS:
+            files |= _write(archive, split, pairs[split], source)
         add_to_zip(archive, TOP + CLASSES, class_table(source.classes).encode())
         add_to_zip(archive, SOURCES, sources_text(files))
+
+
+def _write(archive: ZipFile, split: str, pairs: Sequence[Pair], source: Ade20kFolder) -> dict[str, Path]:
+    """Write the pairs of a split, and return the user's file by the name of each packed one."""
+    files = {}
+    with closing(contents([pair.image for pair in pairs])) as packed:
+        bar = tqdm(packed, desc=f"pack ade20k {split}", total=len(pairs), unit="image", disable=None)
+        for number, (pair, (_, content)) in enumerate(zip(pairs, bar, strict=True), start=1):
+            stem = f"ADE_{split}_{number:08d}"
+            add_to_zip(archive, f"{TOP}images/{SPLITS[split]}/{stem}.jpg", content)
+            labels = _official(_labels(pair.labels), source, pair.labels)
+            add_to_zip(archive, f"{TOP}annotations/{SPLITS[split]}/{stem}.png", _png(labels))
+            files |= {f"{stem}.jpg": pair.image.path, f"{stem}.png": pair.labels}
+    return files
 
 
 def class_table(names: Sequence[str]) -> str:

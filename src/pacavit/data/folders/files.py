@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,13 @@ class Picture:
         """Return what goes into an archive."""
         content = read_source(self.path)
         return pictures.pack(content, self.path).content if self.changes else content
+
+
+def contents(found: Sequence[Picture]) -> Iterator[tuple[Picture, bytes]]:
+    """Give each image with what goes into an archive; what is stored as PNG is encoded by several processes."""
+    encoded = tasks.in_order(Picture.packed, [picture for picture in found if picture.changes], together=1)
+    for picture in found:
+        yield picture, next(encoded) if picture.changes else picture.packed()
 
 
 class Skipped:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from tqdm import tqdm
 from pacavit.data.archives import add_to_tar, new_tar
 from pacavit.data.classes import check_names
 from pacavit.data.devkit import write_devkit
-from pacavit.data.folders.files import Picture, Skipped, entries, look, report_changes, walk
+from pacavit.data.folders.files import Picture, Skipped, contents, entries, look, report_changes, walk
 from pacavit.errors import PacavitError
 from pacavit.files import printable
 from pacavit.params.data import ImageFolder
@@ -58,6 +60,11 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
     """
     folder = Path(source.directory)
     if source.val_fraction is None:
+        skipped = Skipped()
+        for path in entries(folder, skipped) if folder.is_dir() else ():
+            if path.name not in ("train", "val"):
+                skipped.add("neither train nor val", path)
+        skipped.report(str(folder))
         train, val = (_classes(folder / split) for split in ("train", "val"))
         if other := sorted(train.keys() ^ val.keys()):
             lacks = "val" if other[0] in train else "train"
@@ -135,7 +142,8 @@ def _check_names(folder: Path, names: Sequence[str], to_split: bool) -> None:
 def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> dict[str, Path]:
     """Write the tar of tars, and return the user's file by the name of each packed one."""
     files = {}
-    with new_tar(path) as outer:
+    packed = contents([image for of_class in images.values() for image in of_class])
+    with closing(packed), new_tar(path) as outer:
         for name, of_class in tqdm(images.items(), desc="pack train", unit="class", disable=None):
             # Written in place, since a class may be larger than the memory; its size is known afterwards.
             header = tarfile.TarInfo(f"{synsets[name]}.tar")
@@ -144,10 +152,10 @@ def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> dict
             start = outer.fileobj.tell()
             with tarfile.open(fileobj=outer.fileobj, mode="w", format=tarfile.USTAR_FORMAT) as inner:
                 inner.offset = 0
-                for number, image in enumerate(of_class, start=1):
-                    packed = f"{synsets[name]}_{number}.JPEG"
-                    add_to_tar(inner, packed, image.packed())
-                    files[packed] = image.path
+                for number, (image, content) in enumerate(islice(packed, len(of_class)), start=1):
+                    member = f"{synsets[name]}_{number}.JPEG"
+                    add_to_tar(inner, member, content)
+                    files[member] = image.path
             outer.offset = outer.fileobj.tell()
             header.size = outer.offset - start
             form = tarfile.USTAR_FORMAT if header.size < _USTAR_LIMIT else tarfile.GNU_FORMAT
@@ -160,9 +168,10 @@ def _write_train(path: Path, images: Images, synsets: Mapping[str, str]) -> dict
 def _write_val(path: Path, images: Sequence[Picture]) -> dict[str, Path]:
     """Write the tar, and return the user's file by the name of each packed one."""
     files = {}
-    with new_tar(path) as archive:
-        for number, image in enumerate(tqdm(images, desc="pack val", unit="image", disable=None), start=1):
-            packed = f"ILSVRC2012_val_{number:08d}.JPEG"
-            add_to_tar(archive, packed, image.packed())
-            files[packed] = image.path
+    with closing(contents(images)) as packed, new_tar(path) as archive:
+        bar = tqdm(packed, desc="pack val", total=len(images), unit="image", disable=None)
+        for number, (image, content) in enumerate(bar, start=1):
+            member = f"ILSVRC2012_val_{number:08d}.JPEG"
+            add_to_tar(archive, member, content)
+            files[member] = image.path
     return files
