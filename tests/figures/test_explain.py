@@ -1,7 +1,9 @@
 """`pacavit explain`: figures, numbers and a page of the clusters on images of one's own."""
 
 import base64
+import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 from pacavit.cli import cli
 from pacavit.errors import PacavitError
+from pacavit.figures import pages
 from pacavit.figures.explain import explain
 
 FILES = {"clusters.png", "assignments.png", "attention.png", "view.json", "index.html"}
@@ -84,8 +87,18 @@ def test_the_clusters_of_a_segmentation_head_are_the_classes(seen_by_head):
     assert head["clusters"] == 3
 
 
-def test_values_of_the_page_are_escaped(seen):
+def test_the_page_holds_the_numbers_in_a_form_that_no_value_of_them_can_leave(seen):
     page = (seen[0] / "index.html").read_text()
+    assert "alert(1)" not in page
+    text = re.search(r'<script type="application/gzip">(.*?)</script>', page)[1]
+    view = json.loads(gzip.decompress(base64.b64decode(text)))
+    assert "alert(1)" in view[1]["name"]
+    assert view == json.loads((seen[0] / "view.json").read_text())
+
+
+def test_values_of_the_page_are_escaped(tmp_path):
+    pages.write(tmp_path / "index.html", "explain.html", title=EVIL, about=EVIL, view=[])
+    page = (tmp_path / "index.html").read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page
 

@@ -1,11 +1,14 @@
 """What the report gathers, without a browser."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageDraw
 
 from jobs import describe
 from pacavit import params
@@ -60,6 +63,26 @@ def test_the_page_says_what_was_found_of_shared_images(job):
     assert report._shared(job()) == "By its content, none of these is a training image as well."
     measure("coco", seed=0).write_text(json.dumps({"images": 1200, "origin": {"shared": 1100}}))
     assert "1,100 of the 1,200 of coco are training images as well, so its numbers" in report._shared(job())
+
+
+@pytest.mark.parametrize("kind", ["photograph", "lines", "tall"])
+def test_a_figure_is_shown_small_and_linked_whole(job, kind):
+    path = Path("reports/mini/figures/ima gen&et/curve.png")
+    path.parent.mkdir(parents=True)
+    if kind == "photograph":
+        pixels = np.random.default_rng(0).normal(128, 30, (90, 120, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).resize((1200, 900), Image.Resampling.BICUBIC).save(path)
+    else:
+        image = Image.new("RGB", (400, 20000) if kind == "tall" else (2000, 300), "white")
+        ImageDraw.Draw(image).line([(0, 0), image.size], "black")
+        image.save(path)
+    shown = report._shown(job(), path)
+    assert shown["link"] == "figures/ima%20gen%26et/curve.png"
+    content = base64.b64decode(shown["data"].removeprefix("data:image/webp;base64,"))
+    assert len(content) < path.stat().st_size / 3
+    with Image.open(io.BytesIO(content)) as preview:
+        assert preview.width <= 1600
+        assert preview.height <= 16000
 
 
 def test_a_curve_leaves_out_what_is_no_number_and_what_was_never_logged(tmp_path):

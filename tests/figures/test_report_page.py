@@ -82,6 +82,7 @@ def test_a_click_on_a_patch_shows_its_clusters(opened, address, small_run):
     )[0]["stages"][0]
     with opened(address) as seen:
         canvas = seen.page.locator("[data-part='image']").first
+        canvas.wait_for()
         box = canvas.bounding_box()
         canvas.click(position={"x": box["width"] - 3, "y": box["height"] - 3})
         told = seen.text("told")

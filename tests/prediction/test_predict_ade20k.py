@@ -23,7 +23,7 @@ def test_the_labels_are_those_of_the_evaluation(model, photos, predict, results,
         made.job, made.job.params.ade20k.recipe, made.job.params.evaluate.ade20k
     )
     kept = {}
-    ade20k.measure(made.model, loader, len(names), kept, keep=10)
+    ade20k.measure(made.model, loader, len(names), kept, keep=range(10))
     expected = {name: prediction for name, prediction, _ in kept.values()}
     for item, path in zip(found["images"], paths, strict=True):
         with Image.open(project / "found" / item["label_map"]) as image:

@@ -11,6 +11,7 @@ from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.job import Job
 from pacavit.measurement.ade20k import Maps, measure, segmentation_loader
+from pacavit.measurement.sampling import spread
 from pacavit.openmmlab import models
 from pacavit.runtime.distributed import gather, is_main, process_group
 from pacavit.runtime.seeds import seed_all
@@ -31,7 +32,8 @@ def evaluate(job: Job) -> None:
             untrained = {"untrained": measure(model, loader, len(classes)).summary()}
         load(model, job.inputs["weights"])
         kept: Maps = {}
-        confusion = measure(model, loader, len(classes), kept, options.keep)
+        keep = spread(len(loader.dataset), options.keep)
+        confusion = measure(model, loader, len(classes), kept, keep)
         kept = {number: maps for part in gather(kept) for number, maps in part.items()}
     if not is_main():
         return
@@ -45,6 +47,6 @@ def evaluate(job: Job) -> None:
 
 def _arrays(kept: Maps) -> dict[str, Any]:
     arrays: dict[str, Any] = {"names": [kept[number][0] for number in sorted(kept)]}
-    for number in sorted(kept):
-        arrays[f"prediction_{number}"], arrays[f"truth_{number}"] = kept[number][1:]
+    for place, number in enumerate(sorted(kept)):
+        arrays[f"prediction_{place}"], arrays[f"truth_{place}"] = kept[number][1:]
     return arrays

@@ -6,6 +6,7 @@ from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import write_json
 from pacavit.job import Job
 from pacavit.measurement.coco import detection_loader, predict, summaries
+from pacavit.measurement.sampling import spread
 from pacavit.openmmlab import models
 from pacavit.runtime.distributed import is_main, process_group
 from pacavit.runtime.seeds import seed_all
@@ -32,7 +33,8 @@ def evaluate(job: Job) -> None:
     if not is_main():
         return
     ids = sorted(loader.dataset.get_data_info(i)["img_id"] for i in range(len(loader.dataset)))
-    kept = set(ids[: options.keep])
-    write_json(job.outputs["predictions"], [result for result in results if result["image_id"] in kept])
+    kept = [ids[number] for number in spread(len(ids), options.keep)]
+    found = [result for result in results if result["image_id"] in set(kept)]
+    write_json(job.outputs["predictions"], {"images": kept, "results": found})
     values = summaries(loader, results, per_class=True)
     write_metrics(job, {**values, "images": len(loader.dataset), **untrained})

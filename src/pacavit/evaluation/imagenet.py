@@ -11,6 +11,7 @@ from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.job import Job
 from pacavit.measurement.imagenet import accuracies, measure, predict, validation_loader
+from pacavit.measurement.sampling import spread
 from pacavit.runtime.distributed import process_group
 from pacavit.runtime.precision import autocast_type
 from pacavit.runtime.seeds import seed_all
@@ -37,13 +38,13 @@ def evaluate(job: Job) -> None:
     recall = (
         100.0 * float(hits[labels == i].mean()) if (labels == i).any() else None for i in range(len(classes))
     )
-    keep = slice(options.keep)
+    keep = spread(len(labels), options.keep)
     with atomic_file(job.outputs["predictions"]) as temporary, open(temporary, "wb") as file:
         np.savez(
             file,
             logits=logits[keep].numpy(),
             labels=labels[keep].numpy(),
-            indices=np.arange(len(labels))[keep],
+            indices=np.array(keep),
         )
     write_metrics(
         job, {**values, "per_class": classes.table(top1=recall), "images": len(labels), **untrained}

@@ -8,12 +8,14 @@ from PIL import Image
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.ade20k import SPLITS
 from pacavit.data.manifest import read_manifest
-from pacavit.drawing.marks import class_legend, coloured
-from pacavit.drawing.style import bare, class_colours, figure
+from pacavit.drawing.grid import image_grid
+from pacavit.drawing.marks import UNLABELLED, class_legend, coloured
+from pacavit.drawing.style import class_colours
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.interpretation.views import observe
 from pacavit.job import Job
+from pacavit.measurement.sampling import spread
 
 
 def draw(job: Job) -> None:
@@ -33,21 +35,24 @@ def draw(job: Job) -> None:
 
 
 def _draw_predictions(job: Job, count: int) -> None:
-    """Draw image, labels and prediction in a column each, with a legend of the classes that occur."""
+    """Draw image, labels and prediction side by side, with a legend of the classes that occur, the commonest first."""
     classes = read_manifest(job.inputs["data"])["classes"]
     colours = class_colours(len(classes))
     with np.load(job.inputs["predictions"]) as kept:
-        names = kept["names"][:count]
-        maps = [(kept[f"truth_{i}"], kept[f"prediction_{i}"]) for i in range(len(names))]
-    with figure(job.outputs["predictions"], 1.6 * len(names), 5.6) as canvas:
-        axes = canvas.subplots(3, len(names), squeeze=False)
-        for column, name, (truth, prediction) in zip(axes.T, names, maps, strict=True):
-            image = Image.open(job.inputs["data"] / "images" / SPLITS["val"] / f"{name}.jpg").convert("RGB")
+        shown = spread(len(kept["names"]), count)
+        names = [kept["names"][i] for i in shown]
+        maps = [(kept[f"truth_{i}"], kept[f"prediction_{i}"]) for i in shown]
+    images = [
+        Image.open(job.inputs["data"] / "images" / SPLITS["val"] / f"{name}.jpg").convert("RGB")
+        for name in names
+    ]
+    titles = ("image", "labels (grey: none)", "prediction")
+    with image_grid(job.outputs["predictions"], [image.size for image in images], titles) as (canvas, rows):
+        for row, image, (truth, prediction) in zip(rows, images, maps, strict=True):
             pictures = (image, coloured(truth, colours), coloured(prediction, colours))
-            for axis, picture in zip(column, pictures, strict=True):
-                bare(axis)
+            for axis, picture in zip(row, pictures, strict=True):
                 axis.imshow(picture)
-        for axis, title in zip(axes[:, 0], ("image", "labels (grey: none)", "prediction"), strict=True):
-            axis.set_title(title, loc="left")
-        occurring = np.unique(np.concatenate([m.ravel() for pair in maps for m in pair]))
-        class_legend(canvas, occurring, classes, colours, columns=8)
+        pixels = np.concatenate([labels.ravel() for pair in maps for labels in pair])
+        counts = np.bincount(pixels[pixels != UNLABELLED], minlength=len(classes))
+        occurring = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+        class_legend(canvas, [classes[i] for i in occurring], colours[occurring])

@@ -16,8 +16,10 @@ import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from pacavit.drawing.grid import ratio
 from pacavit.drawing.marks import blend
 from pacavit.drawing.style import bare, class_colours, figure
+from pacavit.drawing.text import shortened, text_width, wrapped
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.interpretation.measures import pack
@@ -29,6 +31,10 @@ _SHOWN = 4
 #: Heads of which one sees the attention.
 _HEADS = 8
 _HEAT = mpl.colormaps["cividis"]
+#: Width of a panel, inches, and sizes of the text above it and above all, points.
+_PANEL, _SMALL, _TITLE = 1.5, 7.5, 11
+#: Share of the patches that a heat map shows below its brightest colour.
+_BELOW = 0.99
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,17 @@ def sized(image: Image.Image, side: int) -> Image.Image:
 def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:
     """Draw, a row a stage of each image: the strongest cluster of each patch, and the most used clusters as heat maps.
 
-    A cluster is used by the patches for which it is the strongest; its heat map is scaled to its own maximum.
+    A cluster is used by the patches for which it is the strongest; heat maps are those of :func:`heat`.
     """
     rows = [(item, view) for item in pictured for view in item.views]
-    with figure(path, 1.5 * (_SHOWN + 2), 1.7 * len(rows) + 0.3) as canvas:
+    with figure(path, _PANEL * (_SHOWN + 2), sum(_heights(rows)) + 0.3) as canvas:
         canvas.suptitle(title)
-        axes = canvas.subplots(len(rows), _SHOWN + 2, squeeze=False)
+        axes = canvas.subplots(len(rows), _SHOWN + 2, squeeze=False, height_ratios=_heights(rows))
         for row, (item, view) in zip(axes, rows, strict=True):
             for axis in row:
                 bare(axis)
             row[0].imshow(item.image)
-            row[0].set_title(view.name)
+            row[0].set_title(view.name, fontsize=_SMALL, loc="left")
             if view.assignment is None:
                 note = row[1].text(0, 0.5, "plain attention between patches: no clusters", va="center")
                 note.set_in_layout(False)
@@ -97,23 +103,26 @@ def draw_clusters(path: Path, pictured: Sequence[Pictured], title: str) -> None:
 def draw_assignments(path: Path, pictured: Sequence[Pictured], title: str) -> None:
     """Draw all M assignment maps of each stage of each image, row by row from the most used to the least.
 
-    Each is scaled to its own maximum.
+    Each has a scale of its own, that of :func:`heat`.
     """
-    columns = sum(view.assignment is not None for view in pictured[0].views)
-    most = max((len(view.assignment) for view in pictured[0].views if view.assignment is not None), default=1)
+    clustered = [[view for view in item.views if view.assignment is not None] for item in pictured]
+    columns = len(clustered[0])
+    most = max((len(view.assignment) for view in clustered[0]), default=1)
     side = max(3.2, 0.45 * math.sqrt(most))
-    with figure(path, side * max(columns, 1), 1.06 * side * len(pictured) + 0.4) as canvas:
-        canvas.suptitle(
-            f"{title}: all assignment maps, the most used first" if columns else f"{title}: no clusters"
-        )
+    mosaics = [[_mosaic(view) for view in views] for views in clustered]
+    heights = [
+        side * max((len(mosaic) / mosaic.shape[1] for mosaic in row), default=0) + 0.25 for row in mosaics
+    ]
+    with figure(path, side * max(columns, 1), sum(heights) + 0.4) as canvas:
+        words = f"{title}: all assignment maps, the most used first" if columns else f"{title}: no clusters"
+        canvas.suptitle(wrapped(words, side * max(columns, 1) - 0.1, _TITLE, 2))
         if not columns:
             return
-        axes = canvas.subplots(len(pictured), columns, squeeze=False)
-        for row, item in zip(axes, pictured, strict=True):
-            clustered = [view for view in item.views if view.assignment is not None]
-            for axis, view in zip(row, clustered, strict=True):
+        axes = canvas.subplots(len(pictured), columns, squeeze=False, height_ratios=heights)
+        for row, views, pictures in zip(axes, clustered, mosaics, strict=True):
+            for axis, view, mosaic in zip(row, views, pictures, strict=True):
                 bare(axis)
-                axis.imshow(_mosaic(view))
+                axis.imshow(mosaic)
                 used = len(np.unique(view.strongest))
                 height, width = view.size
                 axis.set_title(
@@ -135,21 +144,37 @@ def draw_attention(
     """
     rows = [(item, view) for item in pictured for view in item.views]
     heads = min(_HEADS, max(len(view.attention) for _, view in rows))
-    with figure(path, 1.4 * (heads + 1), 1.6 * len(rows) + 0.4) as canvas:
-        canvas.suptitle(f"{title}: where the marked patch looks, by head, in the first block")
-        axes = canvas.subplots(len(rows), heads + 1, squeeze=False)
+    with figure(path, _PANEL * (heads + 1), sum(_heights(rows)) + 0.4) as canvas:
+        words = f"{title}: where the marked patch looks, by head, in the first block"
+        canvas.suptitle(wrapped(words, _PANEL * (heads + 1) - 0.1, _TITLE, 2))
+        axes = canvas.subplots(len(rows), heads + 1, squeeze=False, height_ratios=_heights(rows))
         for row, (item, view) in zip(axes, rows, strict=True):
             for axis in row:
                 bare(axis)
             patch = tuple(min(int(a * n), n - 1) for a, n in zip(at, view.size, strict=True))
             row[0].imshow(item.image)
-            row[0].set_title(view.name)
+            row[0].set_title(view.name, fontsize=_SMALL, loc="left")
             _mark(row[0], patch, view.size, item.image.size)
             for head, (axis, seen) in enumerate(zip(row[1:], view.to_patches(patch), strict=False)):
-                axis.imshow(_HEAT(seen / seen.max()))
-                axis.set_title(_top(view, patch, head), fontsize=7, parse_math=False)
+                axis.imshow(_HEAT(heat(seen)))
+                axis.set_title(_top(view, patch, head), fontsize=_SMALL, loc="left", parse_math=False)
             for axis in row[1 + len(view.attention) :]:
                 axis.axis("off")
+
+
+def heat(weights: np.ndarray) -> np.ndarray:
+    """Return weights of patches (H, W), at least 0, as shares of the colours, 0 to 1, for people to see.
+
+    A few patches often have almost all of the weight. So the square root is shown, and all above the 99th percentile
+    has the brightest colour.
+    """
+    most = np.quantile(weights, _BELOW, method="higher") or weights.max() or 1
+    return np.sqrt(np.minimum(weights / most, 1))
+
+
+def _heights(rows: Sequence[tuple[Pictured, View]]) -> list[float]:
+    """Return the heights of rows of panels with a title each, inches."""
+    return [_PANEL * ratio(item.image.size) + 0.22 for item, _ in rows]
 
 
 def overlay(image: Image.Image, view: View) -> np.ndarray:
@@ -198,12 +223,14 @@ def _draw_view(axes: np.ndarray, image: Image.Image, view: View) -> None:
     used, counts = np.unique(view.strongest, return_counts=True)
     order = used[np.argsort(-counts, kind="stable")]
     axes[0].imshow(overlay(image, view))
-    axes[0].set_title(f"{len(used)} of {len(view.assignment)} used")
+    axes[0].set_title(f"{len(used)} of {len(view.assignment)} used", fontsize=_SMALL, loc="left")
     for axis, cluster in zip(axes[1:], order, strict=False):
-        heat = view.assignment[cluster]
-        axis.imshow(_HEAT(heat / heat.max()))
-        title = f"{_name(view, cluster)}: {np.mean(view.strongest == cluster):.0%}"
-        axis.set_title(title, parse_math=False)  # a name may hold a dollar
+        axis.imshow(_HEAT(heat(view.assignment[cluster])))
+        share = f": {np.mean(view.strongest == cluster):.0%}"
+        name = shortened(_name(view, cluster), _PANEL - 0.1 - text_width(share, _SMALL), _SMALL)
+        axis.set_title(
+            name + share, fontsize=_SMALL, loc="left", parse_math=False
+        )  # a name may hold a dollar
     for axis in axes[1 + len(order) :]:
         axis.axis("off")
 
@@ -220,9 +247,7 @@ def _mosaic(view: View) -> np.ndarray:
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 150, np.uint8)
     for place, cluster in enumerate(order):
         top, left = place // columns * (height + gap), place % columns * (width + gap)
-        canvas[top : top + height, left : left + width] = _HEAT(
-            maps[cluster] / maps[cluster].max(), bytes=True
-        )[..., :3]
+        canvas[top : top + height, left : left + width] = _HEAT(heat(maps[cluster]), bytes=True)[..., :3]
     return canvas
 
 
@@ -242,7 +267,9 @@ def _top(view: View, patch: tuple[int, int], head: int) -> str:
         return f"head {head + 1}"
     weights = view.attention[head, patch[0] * view.size[1] + patch[1]]
     best = int(weights.argmax())
-    return f"head {head + 1}: {_name(view, best)}, {weights[best]:.0%}"
+    before, after = f"head {head + 1}: ", f", {weights[best]:.0%}"
+    room = _PANEL - 0.1 - text_width(before + after, _SMALL)
+    return f"{before}{shortened(_name(view, best), room, _SMALL)}{after}"
 
 
 def _name(view: View, cluster: int) -> str:
@@ -255,5 +282,5 @@ def _bytes(shares: np.ndarray) -> str:
 
 def _picture(image: Image.Image) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    image.save(file, "WEBP", quality=90, method=6)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections import Counter
 
-from matplotlib.axes import Axes
+import numpy as np
 from PIL import Image
 from pycocotools.coco import COCO
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.coco import SPLITS, annotation_file
-from pacavit.drawing.marks import draw_object, object_colour
-from pacavit.drawing.style import bare, figure
+from pacavit.drawing.grid import image_grid
+from pacavit.drawing.marks import Marked, class_legend, draw_objects
+from pacavit.drawing.style import class_colours
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.interpretation.views import observe
 from pacavit.job import Job
+from pacavit.measurement.sampling import spread
 
 #: Detections below this score are left out of the picture.
 _MIN_SCORE = 0.5
@@ -43,29 +46,34 @@ def draw(job: Job) -> None:
 
 
 def _draw_predictions(job: Job, truth: COCO, count: int) -> None:
-    """Draw validation images twice: with the annotated objects above, with the detected ones below."""
-    results = json.loads(job.inputs["predictions"].read_text())
-    ids = sorted(truth.getImgIds())[:count]
-    with figure(job.outputs["predictions"], 2.1 * len(ids), 4.6) as canvas:
-        axes = canvas.subplots(2, len(ids), squeeze=False)
-        for column, image_id in zip(axes.T, ids, strict=True):
-            found = [r for r in results if r["image_id"] == image_id and r["score"] >= _MIN_SCORE]
+    """Draw validation images twice: with the annotated objects, and with the detected ones."""
+    kept = json.loads(job.inputs["predictions"].read_text())
+    ids = [kept["images"][i] for i in spread(len(kept["images"]), count)]
+    images = [_image(job, truth, image_id) for image_id in ids]
+    categories = sorted(truth.getCatIds())
+    colours = class_colours(len(categories))
+    titles = ("annotated", f"detected, score ≥ {_MIN_SCORE}")
+    sizes = [image.size for image in images]
+    with image_grid(job.outputs["predictions"], sizes, titles, widest=4.8) as (canvas, rows):
+        counts: Counter[int] = Counter()
+        for row, image, image_id in zip(rows, images, ids, strict=True):
+            found = [r for r in kept["results"] if r["image_id"] == image_id and r["score"] >= _MIN_SCORE]
             annotated = truth.loadAnns(truth.getAnnIds(image_id))
-            for axis, objects in zip(column, (annotated, found), strict=True):
-                bare(axis)
-                axis.imshow(_image(job, truth, image_id))
-                for item in objects:
-                    _draw_object(axis, truth, item)
-        axes[0, 0].set_title("annotated", loc="left")
-        axes[1, 0].set_title(f"detected, score ≥ {_MIN_SCORE}", loc="left")
+            for axis, objects in zip(row, (annotated, found), strict=True):
+                axis.imshow(image)
+                draw_objects(axis, [_marked(truth, item, categories, colours) for item in objects])
+                counts.update(categories.index(item["category_id"]) for item in objects)
+        occurring = [index for index, _ in counts.most_common()]
+        names = [truth.loadCats(categories[index])[0]["name"] for index in occurring]
+        class_legend(canvas, names, colours[occurring])
 
 
-def _draw_object(axis: Axes, truth: COCO, item: dict) -> None:
-    colour = object_colour(truth.getCatIds().index(item["category_id"]))
+def _marked(truth: COCO, item: dict, categories: list[int], colours: np.ndarray) -> Marked:
     crowd = bool(item.get("iscrowd", 0))
     text = truth.loadCats(item["category_id"])[0]["name"] + (" crowd" if crowd else "")
     text += f" {item['score']:.2f}" if "score" in item else ""
-    draw_object(axis, item["bbox"], truth.annToMask(item), colour, text, crowd)
+    colour = colours[categories.index(item["category_id"])]
+    return Marked(item["bbox"], truth.annToMask(item), colour, text, crowd)
 
 
 def _image(job: Job, truth: COCO, image_id: int) -> Image.Image:

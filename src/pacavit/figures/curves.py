@@ -24,15 +24,17 @@ def draw_curve(job: Job, metrics: Mapping[str, tuple[str, str]], axis: str) -> N
     with figure(job.outputs["curve"], 7.5, 3.0) as canvas:
         left, right = canvas.subplots(1, 2)
         loss = table[["step", "train_loss"]].dropna()
-        left.plot(loss["step"], loss["train_loss"], label="training loss")
+        left.plot(loss["step"], loss["train_loss"], marker=_mark(loss, "o"), label="training loss")
         left.set(xlabel="update", ylabel="training loss", title="Training", ylim=(0, None))
         rate = left.twinx()
-        rate.plot(table["step"], table["train_lr"], color="#777777", linestyle=":", label="learning rate")
+        rates = table[["step", "train_lr"]].dropna()
+        style = {"color": "#777777", "linestyle": ":", "marker": _mark(rates, "x")}
+        rate.plot(rates["step"], rates["train_lr"], label="learning rate", **style)
         rate.set(ylabel="learning rate (dotted)", ylim=(0, None))
         rate.grid(False)
         rate.spines["right"].set_visible(True)
         for (label, (column, key)), colour, marker in zip(metrics.items(), COLOURS, "os^", strict=False):
-            values = table[["step", column]].dropna()
+            values = table.reindex(columns=["step", column]).dropna()
             right.plot(values["step"], values[column], marker=marker, markersize=4, color=colour, label=label)
             if untrained is not None:
                 level = _lookup(untrained, key)
@@ -40,6 +42,11 @@ def draw_curve(job: Job, metrics: Mapping[str, tuple[str, str]], axis: str) -> N
         right.set(xlabel="update", ylabel=axis, title="Validation", ylim=(0, None))
         right.legend(frameon=False)
     job.run.artifact(job.outputs["curve"])
+
+
+def _mark(points: pd.DataFrame, marker: str) -> str | None:
+    """Return the marker of a line, which a single point needs to be seen."""
+    return marker if len(points) == 1 else None
 
 
 def _lookup(values: Mapping, key: str) -> float:

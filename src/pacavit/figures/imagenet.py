@@ -8,13 +8,16 @@ import numpy as np
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.imagenet import ImageNetShards
-from pacavit.drawing.style import bare, figure
+from pacavit.drawing.style import COLOURS, bare, figure
+from pacavit.drawing.text import wrapped
 from pacavit.figures.clusters import Pictured, chosen, draw_all, sized
 from pacavit.figures.curves import draw_curve
 from pacavit.interpretation.views import observe
 from pacavit.job import Job
+from pacavit.measurement.sampling import spread
 
-_COLUMNS = 8
+#: Images in a row at most; width of one, inches, and size of the text above it, points.
+_COLUMNS, _PANEL, _FONT = 6, 1.6, 8
 
 
 def draw(job: Job) -> None:
@@ -34,18 +37,33 @@ def draw(job: Job) -> None:
 
 
 def _draw_predictions(job: Job, images: ImageNetShards, count: int) -> None:
-    """Draw validation images with the predicted class and its probability; a cross marks the wrong ones."""
+    """Draw validation images with the predicted class and its probability, and the true one where that is wrong."""
     with np.load(job.inputs["predictions"]) as kept:
-        logits, labels, indices = kept["logits"][:count], kept["labels"][:count], kept["indices"][:count]
+        shown = spread(len(kept["labels"]), count)
+        logits, labels, indices = (kept[name][shown] for name in ("logits", "labels", "indices"))
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    rows = math.ceil(len(labels) / _COLUMNS)
-    with figure(job.outputs["predictions"], 1.1 * _COLUMNS, 1.35 * rows + 0.1) as canvas:
-        axes = canvas.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    texts = [
+        _text(
+            images.classes[row.argmax()], row.max(), None if row.argmax() == label else images.classes[label]
+        )
+        for label, row in zip(labels, probabilities, strict=True)
+    ]
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / _COLUMNS))
+    rows = math.ceil(len(labels) / columns)
+    height = _PANEL + 1.25 * _FONT / 72 * (1 + max(text.count("\n") for text in texts)) + 0.12
+    with figure(job.outputs["predictions"], _PANEL * columns, height * rows) as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes:
             bare(axis)
-        for axis, index, label, row in zip(axes, indices, labels, probabilities, strict=False):
+        for axis, index, label, row, text in zip(axes, indices, labels, probabilities, texts, strict=False):
             axis.imshow(images[int(index)][0])
-            guess = int(row.argmax())
-            mark = "✓" if guess == label else f"✗ (is {images.classes[label]})"
-            axis.set_title(f"{images.classes[guess]}  {row[guess]:.0%}\n{mark}", fontsize=8)
+            axis.set_anchor("NW")  # below its text, whatever its shape
+            colour = COLOURS[2] if row.argmax() == label else COLOURS[1]
+            axis.set_title(text, fontsize=_FONT, loc="left", color=colour, parse_math=False)
+
+
+def _text(guess: str, probability: float, truth: str | None) -> str:
+    """Return what stands above an image: the predicted class and, if that is wrong, the true one."""
+    lines = wrapped(f"{'✓' if truth is None else '✗'} {probability:.0%} {guess}", _PANEL - 0.08, _FONT, 2)
+    return lines if truth is None else f"{lines}\n{wrapped(f'is {truth}', _PANEL - 0.08, _FONT, 2)}"

@@ -1,16 +1,20 @@
-"""The page over everything that was measured: one HTML file that opens from disk."""
+"""The page over everything that was measured: one HTML file that opens from disk, with previews of the figures."""
 
 from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
+from PIL import Image
 
 from pacavit.claims import ledger
 from pacavit.claims.results import lookup
@@ -21,12 +25,16 @@ from pacavit.pipeline import targets
 from pacavit.pipeline.table import FIGURES, STAGES, Names
 from pacavit.tasks import TASKS, Metric, Task
 
+#: Width and height of a figure on the page at most, pixels; WebP has no more than 16,383.
+_LARGEST = (1600, 16000)
+
 #: What the figures of a model show, in the order of the page.
 CAPTIONS = {
     "curve": "Training loss and learning rate (left), validation metrics and the untrained model's level (right).",
-    "predictions": "Predictions on the first validation images, beside the labels.",
-    "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps.",
-    "assignments": "All assignment maps of each stage, the most used clusters first, each scaled to its own maximum.",
+    "predictions": "Predictions on validation images from all over the set, beside the labels.",
+    "clusters": "Which cluster each patch belongs to most, in each stage, and the most used clusters as heat maps: "
+    "square roots of the weights, brightest from the 99th percentile on.",
+    "assignments": "All assignment maps of each stage, the most used clusters first, each on a scale of its own.",
     "attention": "Where the marked patch looks, by the first heads of each stage's first block: its attention to the "
     "clusters, spread over the patches these consist of.",
 }
@@ -93,7 +101,7 @@ def _overview(job: Job) -> list[dict[str, str]]:
     """Return the figures over all models."""
     command = targets.command("overview", job.scale)
     return [
-        {"name": name, "caption": caption, "command": command, "data": _data_uri(job.inputs[name])}
+        {"name": name, "caption": caption, "command": command, **_shown(job, job.inputs[name])}
         for name, caption in OVERVIEW_CAPTIONS.items()
     ]
 
@@ -165,7 +173,7 @@ def _model(
                 "name": figure,
                 "caption": CAPTIONS[figure],
                 "command": command,
-                "data": _data_uri(files[figure]),
+                **_shown(job, files[figure]),
             }
             for figure in FIGURES
         ],
@@ -222,5 +230,19 @@ def _number(values: Mapping[str, Any], metric: Metric) -> str:
     return "—" if found is None else f"{found:.{metric.decimals}f}"
 
 
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def _shown(job: Job, path: Path) -> dict[str, str]:
+    """Return a figure for the page: a preview in it, and a link to the file."""
+    link = os.path.relpath(path, job.outputs["page"].parent)
+    return {"data": _preview(path), "link": quote(Path(link).as_posix())}
+
+
+def _preview(path: Path) -> str:
+    """Return an image as WebP in a data URI, without loss where that is smaller, as of lines and text."""
+    image = Image.open(path).convert("RGB")
+    image.thumbnail(_LARGEST)
+    forms = []
+    for options in ({"quality": 80}, {"lossless": True}):
+        file = io.BytesIO()
+        image.save(file, "WEBP", method=4, **options)
+        forms.append(file.getvalue())
+    return "data:image/webp;base64," + base64.b64encode(min(forms, key=len)).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def measure(
     loader: DataLoader,
     num_classes: int,
     kept: Maps | None = None,
-    keep: int = 0,
+    keep: Container[int] = (),
 ) -> Confusion:
     """Return the confusion over all images.
 
@@ -88,8 +89,8 @@ def measure(
         model: of this process.
         loader: from :func:`segmentation_loader`.
         num_classes: K.
-        kept: takes the label maps of this process's share of the first ``keep`` images.
-        keep: how many.
+        kept: takes the label maps of this process's share of the images to ``keep``.
+        keep: their numbers.
     """
     model.eval()
     confusion = Confusion(num_classes, background=not loader.dataset.reduce_zero_label)
@@ -100,7 +101,7 @@ def measure(
                 truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
                 prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.uint8)
                 confusion.add(truth, prediction)
-                if kept is not None and number < keep:
+                if kept is not None and number in keep:
                     kept[number] = (Path(sample.img_path).stem, prediction, truth)
     if parts := gather(confusion.counts):
         confusion.counts = np.sum(parts, axis=0)

@@ -15,7 +15,7 @@ class Evaluation(Page):
     batch_size: Count = Field(description="images at a time, per process")
     workers: Annotated[int, Field(ge=0)] = Field(description="processes that load images; 0: this one")
     untrained: bool = Field(description="also measure the same model without training, for comparison")
-    keep: Count = Field(description="predictions of the first so many validation images are kept")
+    keep: Count = Field(description="predictions of so many validation images, spread over the set, are kept")
 
 
 class ClusterMeasurement(Page):

@@ -12,7 +12,9 @@ from pacavit.params.base import Count, Page
 class TaskFigures(Page):
     """Figures of one task."""
 
-    images: Count = Field(description="validation images with predictions, from the first on")
+    images: Count = Field(
+        description="validation images with predictions, spread over those that the evaluation keeps"
+    )
     explained: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         description="numbers of the validation images whose clusters are shown"
     )

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pacavit.drawing.marks import blend, class_legend, coloured, legend_columns
+from pacavit.drawing.marks import blend, class_legend, coloured
 from pacavit.drawing.style import class_colours
 from pacavit.files import atomic_file
 from pacavit.openmmlab import datasets, models
 from pacavit.prediction.dense import Dense
 from pacavit.prediction.images import LABELS, Found
-from pacavit.prediction.picture import fitted, picture, picture_width
+from pacavit.prediction.picture import fitted, picture
 from pacavit.prediction.trained import Trained
 
 #: Most pixels of a label map before it is brought to the image's size: of each there is a number for every class, which
@@ -80,11 +80,9 @@ class Predictor:
     def _draw(self, path: Path, image: Image.Image, labels: np.ndarray, occurring: list[int]) -> None:
         shown = fitted(image)
         overlay = coloured(_resized(labels, shown.size), self._colours)
-        names = self._classes.labels
-        columns = legend_columns(picture_width(shown), [names[i] for i in occurring])
-        with picture(path, shown, math.ceil(len(occurring) / columns) + 1) as (canvas, axis):
+        with picture(path, shown) as (canvas, axis):
             axis.imshow(blend(np.asarray(shown) / 255, overlay))
-            class_legend(canvas, occurring, names, self._colours, columns)
+            class_legend(canvas, [self._classes.labels[i] for i in occurring], self._colours[occurring])
 
 
 def _resized(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

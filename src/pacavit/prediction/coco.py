@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 
-from pacavit.drawing.marks import draw_object, object_colour
+from pacavit.drawing.marks import Marked, class_legend, draw_objects
+from pacavit.drawing.style import class_colours
 from pacavit.measurement.coco import results_of
 from pacavit.openmmlab import datasets, models
 from pacavit.prediction.dense import Dense
@@ -41,6 +43,7 @@ class Predictor:
         model = trained.into(models.build(config, "mmdet"), device)
         self._detect = Dense(model, datasets.detection_testing(recipe), "mmdet")
         self._ids = list(trained.classes.ids)
+        self._colours = class_colours(len(self._ids))
         self._names = dict(zip(self._ids, trained.classes.names, strict=True))
         self._labels = dict(zip(self._ids, trained.classes.labels, strict=True))
 
@@ -54,14 +57,18 @@ class Predictor:
     def _draw(self, path: Path, image: Image.Image, objects: list[dict[str, Any]]) -> None:
         shown = fitted(image)
         across, down = shown.width / image.width, shown.height / image.height
-        with picture(path, shown, lines=1) as (_, axis):
+        marked = []
+        for item in objects:
+            x, y, width, height = item["bbox"]
+            box = x * across, y * down, width * across, height * down
+            mask = Image.fromarray(rle.decode(item["segmentation"]))
+            mask = np.asarray(mask.resize(shown.size, Image.Resampling.NEAREST))
+            colour = self._colours[self._ids.index(item["category_id"])]
+            text = f"{self._labels[item['category_id']]} {item['score']:.2f}"
+            marked.append(Marked(box, mask, colour, text))
+        counts = Counter(item["category_id"] for item in objects).most_common()
+        with picture(path, shown) as (canvas, axis):
             axis.imshow(shown)
-            for item in reversed(objects):
-                x, y, width, height = item["bbox"]
-                box = x * across, y * down, width * across, height * down
-                mask = Image.fromarray(rle.decode(item["segmentation"]))
-                mask = np.asarray(mask.resize(shown.size, Image.Resampling.NEAREST))
-                colour = object_colour(self._ids.index(item["category_id"]))
-                draw_object(
-                    axis, box, mask, colour, f"{self._labels[item['category_id']]} {item['score']:.2f}"
-                )
+            names = [f"{self._labels[number]}: {count}" for number, count in counts]
+            class_legend(canvas, names, [self._colours[self._ids.index(number)] for number, _ in counts])
+            draw_objects(axis, marked)

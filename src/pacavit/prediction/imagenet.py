@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 import pacavit.models  # noqa: F401, registers the variants
+from pacavit.drawing.text import shortened
 from pacavit.measurement.imagenet import classify, evaluation_transform
 from pacavit.prediction.images import Found
 from pacavit.prediction.picture import fitted, picture
@@ -19,6 +19,8 @@ from pacavit.runtime.precision import autocast_type
 
 #: Classes that a picture has room for.
 _SHOWN = 5
+#: Size of their text, points.
+_FONT = 10
 
 
 class Predictor:
@@ -57,9 +59,9 @@ class Predictor:
 
 
 def _draw(path: Path, image: Image.Image, labels: list[str], shares: list[float]) -> None:
-    lines = [
-        f"{share:.1%}  {textwrap.shorten(label, 60)}" for label, share in zip(labels, shares, strict=False)
-    ]
-    with picture(path, image, len(lines)) as (canvas, axis):
+    with picture(path, image, len(labels)) as (canvas, axis):
         axis.imshow(image)
-        canvas.suptitle("\n".join(lines), x=0.01, ha="left", parse_math=False)
+        width = canvas.get_figwidth() - 0.15
+        lines = [f"{share:.1%}  {label}" for label, share in zip(labels, shares, strict=False)]
+        text = "\n".join(shortened(line, width, _FONT) for line in lines)
+        canvas.suptitle(text, x=0.01, ha="left", fontsize=_FONT, parse_math=False)

@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pacavit.drawing.style import bare, figure
+from pacavit.drawing.style import DOTS_PER_INCH, bare, figure
 
 #: Long side of the image in the picture, pixels: smaller ones are drawn larger, larger ones are shrunk.
 _SMALLEST, _LARGEST = 660, 1650
-_DOTS_PER_INCH = 110
 #: Narrowest picture and height of a line of text, inches.
 _NARROWEST, _LINE = 4.5, 0.19
 
@@ -28,26 +27,17 @@ def fitted(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def picture(path: Path, image: Image.Image, lines: int) -> Iterator[tuple[Figure, Axes]]:
+def picture(path: Path, image: Image.Image, lines: int = 0) -> Iterator[tuple[Figure, Axes]]:
     """Give a figure and its axes, which are to show a :func:`fitted` image; written as PNG when the block ends.
 
     Args:
         path: of the PNG.
         image: for its size alone.
-        lines: of text above or below, which there has to be room for.
+        lines: of text above, which there has to be room for; a legend makes its own.
     """
-    height = image.height * _inches(image)
-    with figure(path, picture_width(image), height + _LINE * lines + 0.1) as canvas:
+    side = max(1.0, _SMALLEST / max(image.size)) / DOTS_PER_INCH
+    width, height = max(_NARROWEST, image.width * side), image.height * side
+    with figure(path, width, height + _LINE * lines + 0.1) as canvas:
         axis = canvas.subplots()
         bare(axis)
         yield canvas, axis
-
-
-def picture_width(image: Image.Image) -> float:
-    """Return the width of the picture of a :func:`fitted` image, inches."""
-    return max(_NARROWEST, image.width * _inches(image))
-
-
-def _inches(image: Image.Image) -> float:
-    """Return the side of a pixel in the picture."""
-    return max(1.0, _SMALLEST / max(image.size)) / _DOTS_PER_INCH

@@ -1,7 +1,12 @@
 // The view on which one clicks a patch and sees its clusters; its numbers are those of figures/clusters.py.
 "use strict";
-for (const place of document.querySelectorAll("[data-clusters]")) {
-  const images = JSON.parse(place.querySelector("script[type='application/json']").textContent);
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+async function show(place) {
+  const images = await unpacked(place.querySelector("script[type='application/gzip']").textContent);
   const part = (name) => place.querySelector(`[data-part='${name}']`);
   const state = { image: 0, stage: 0, head: 0, row: 0, column: 0, cluster: 0 };
   const decoded = new Map();
@@ -65,9 +70,11 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
       context.fillRect((n % width) * scale, Math.floor(n / width) * scale, scale, scale);
     });
   };
+  // As heat() in figures/clusters.py.
   const scaled = (values) => {
-    const most = values.reduce((a, b) => Math.max(a, b), 0) || 1;
-    return values.map((value) => value / most);
+    const sorted = Float64Array.from(values).sort();
+    const most = sorted[Math.ceil(0.99 * (sorted.length - 1))] || sorted[sorted.length - 1] || 1;
+    return Array.from(values, (value) => Math.sqrt(Math.min(1, value / most)));
   };
 
   const pictures = images.map((image) => {
@@ -95,7 +102,7 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     part("cluster-figure").hidden = !clusters;
     if (clusters) {
       const map = numbers(assignment).subarray(state.cluster * size, (state.cluster + 1) * size);
-      paint(part("cluster"), cells(Array.from(map, (value) => value / 255), heat));
+      paint(part("cluster"), cells(scaled(map), heat));
       part("cluster-name").textContent = named(state.cluster);
     }
     tell();
@@ -175,4 +182,7 @@ for (const place of document.querySelectorAll("[data-clusters]")) {
     choose(state.row + step[0], state.column + step[1]);
   });
   open();
+  place.hidden = false;
 }
+
+document.querySelectorAll("[data-clusters]").forEach(show);

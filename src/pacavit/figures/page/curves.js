@@ -38,6 +38,12 @@ for (const place of document.querySelectorAll("[data-curve]")) {
     const drawn = make("polyline", { points: points.join(" ") });
     drawn.style.cssText = style;
     svg.append(drawn);
+    if (points.length === 1) {
+      const [cx, cy] = points[0].split(",");
+      const dot = make("circle", { cx, cy, r: 4 });
+      dot.style.fill = `var(--c${i % 4})`;
+      svg.append(dot);
+    }
     const entry = document.createElement("li");
     const sample = make("svg", { viewBox: "0 0 32 10", "aria-hidden": "true" });
     const stroke = make("path", { d: "M0 5H32" });
