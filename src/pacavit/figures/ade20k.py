@@ -7,7 +7,7 @@ from PIL import Image
 
 from pacavit.checkpoints.inspection import restore
 from pacavit.data.ade20k import SPLITS
-from pacavit.data.manifest import read_manifest
+from pacavit.data.classes import Classes
 from pacavit.drawing.grid import image_grid
 from pacavit.drawing.marks import UNLABELLED, class_legend, coloured
 from pacavit.drawing.style import class_colours
@@ -25,7 +25,7 @@ def draw(job: Job) -> None:
     _draw_predictions(job, options.images)
     model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
     files = sorted((job.inputs["data"] / "images" / SPLITS["val"]).glob("*.jpg"))
-    classes = read_manifest(job.inputs["data"])["classes"]
+    classes = Classes.of(job.inputs["data"]).labels
     pictured = []
     for number in chosen(job, "ade20k", len(files)):
         image = sized(Image.open(files[number]), options.side)
@@ -36,7 +36,7 @@ def draw(job: Job) -> None:
 
 def _draw_predictions(job: Job, count: int) -> None:
     """Draw image, labels and prediction side by side, with a legend of the classes that occur, the commonest first."""
-    classes = read_manifest(job.inputs["data"])["classes"]
+    classes = Classes.of(job.inputs["data"]).labels
     colours = class_colours(len(classes))
     with np.load(job.inputs["predictions"]) as kept:
         shown = spread(len(kept["names"]), count)

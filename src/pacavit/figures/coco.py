@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from pacavit.checkpoints.inspection import restore
+from pacavit.data.classes import Classes
 from pacavit.data.coco import SPLITS, annotation_file
 from pacavit.drawing.grid import image_grid
 from pacavit.drawing.marks import Marked, class_legend, draw_objects
@@ -50,8 +51,9 @@ def _draw_predictions(job: Job, truth: COCO, count: int) -> None:
     kept = json.loads(job.inputs["predictions"].read_text())
     ids = [kept["images"][i] for i in spread(len(kept["images"]), count)]
     images = [_image(job, truth, image_id) for image_id in ids]
-    categories = sorted(truth.getCatIds())
-    colours = class_colours(len(categories))
+    classes = Classes.of(job.inputs["data"])
+    colours = dict(zip(classes.ids, class_colours(len(classes)), strict=True))
+    labels = dict(zip(classes.ids, classes.labels, strict=True))
     titles = ("annotated", f"detected, score ≥ {_MIN_SCORE}")
     sizes = [image.size for image in images]
     with image_grid(job.outputs["predictions"], sizes, titles, widest=4.8) as (canvas, rows):
@@ -61,19 +63,19 @@ def _draw_predictions(job: Job, truth: COCO, count: int) -> None:
             annotated = truth.loadAnns(truth.getAnnIds(image_id))
             for axis, objects in zip(row, (annotated, found), strict=True):
                 axis.imshow(image)
-                draw_objects(axis, [_marked(truth, item, categories, colours) for item in objects])
-                counts.update(categories.index(item["category_id"]) for item in objects)
-        occurring = [index for index, _ in counts.most_common()]
-        names = [truth.loadCats(categories[index])[0]["name"] for index in occurring]
-        class_legend(canvas, names, colours[occurring])
+                draw_objects(axis, [_marked(truth, item, labels, colours) for item in objects])
+                counts.update(item["category_id"] for item in objects)
+        occurring = [number for number, _ in counts.most_common()]
+        class_legend(
+            canvas, [labels[number] for number in occurring], [colours[number] for number in occurring]
+        )
 
 
-def _marked(truth: COCO, item: dict, categories: list[int], colours: np.ndarray) -> Marked:
+def _marked(truth: COCO, item: dict, labels: dict[int, str], colours: dict[int, np.ndarray]) -> Marked:
     crowd = bool(item.get("iscrowd", 0))
-    text = truth.loadCats(item["category_id"])[0]["name"] + (" crowd" if crowd else "")
+    text = labels[item["category_id"]] + (" crowd" if crowd else "")
     text += f" {item['score']:.2f}" if "score" in item else ""
-    colour = colours[categories.index(item["category_id"])]
-    return Marked(item["bbox"], truth.annToMask(item), colour, text, crowd)
+    return Marked(item["bbox"], truth.annToMask(item), colours[item["category_id"]], text, crowd)
 
 
 def _image(job: Job, truth: COCO, image_id: int) -> Image.Image:

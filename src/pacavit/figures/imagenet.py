@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from pacavit.checkpoints.inspection import restore
+from pacavit.data.classes import Classes
 from pacavit.data.imagenet import ImageNetShards
 from pacavit.drawing.style import COLOURS, bare, figure
 from pacavit.drawing.text import wrapped
@@ -43,10 +44,9 @@ def _draw_predictions(job: Job, images: ImageNetShards, count: int) -> None:
         logits, labels, indices = (kept[name][shown] for name in ("logits", "labels", "indices"))
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    names = Classes.of(job.inputs["data"]).labels
     texts = [
-        _text(
-            images.classes[row.argmax()], row.max(), None if row.argmax() == label else images.classes[label]
-        )
+        _text(names[row.argmax()], row.max(), None if row.argmax() == label else names[label])
         for label, row in zip(labels, probabilities, strict=True)
     ]
     columns = math.ceil(len(labels) / math.ceil(len(labels) / _COLUMNS))

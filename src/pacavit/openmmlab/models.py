@@ -306,7 +306,8 @@ def _head(
     return {
         "channels": channels,
         "num_classes": num_classes,
-        "out_channels": num_classes,  # without it mmsegmentation advises one output for two classes
+        # Without it mmsegmentation warns, and advises one output for two classes.
+        **({"out_channels": 2} if num_classes == 2 else {}),
         "dropout_ratio": 0.1,
         "norm_cfg": {"type": norm, "requires_grad": True},
         "align_corners": False,

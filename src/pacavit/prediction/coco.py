@@ -64,9 +64,8 @@ class Predictor:
             mask = Image.fromarray(rle.decode(item["segmentation"]))
             mask = np.asarray(mask.resize(shown.size, Image.Resampling.NEAREST))
             colour = self._colours[self._ids.index(item["category_id"])]
-            marked.append(
-                Marked(box, mask, colour, f"{self._labels[item['category_id']]} {item['score']:.2f}")
-            )
+            text = f"{self._labels[item['category_id']]} {item['score']:.2f}"
+            marked.append(Marked(box, mask, colour, text))
         counts = Counter(item["category_id"] for item in objects).most_common()
         with picture(path, shown) as (canvas, axis):
             axis.imshow(shown)

@@ -62,6 +62,6 @@ def _draw(path: Path, image: Image.Image, labels: list[str], shares: list[float]
     with picture(path, image, len(labels)) as (canvas, axis):
         axis.imshow(image)
         width = canvas.get_figwidth() - 0.15
-        lines = [f"{share:.1%}  {label}" for share, label in zip(shares, labels, strict=False)]
+        lines = [f"{share:.1%}  {label}" for label, share in zip(labels, shares, strict=False)]
         text = "\n".join(shortened(line, width, _FONT) for line in lines)
         canvas.suptitle(text, x=0.01, ha="left", fontsize=_FONT, parse_math=False)
