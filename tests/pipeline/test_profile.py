@@ -67,6 +67,11 @@ def test_a_workflow_profile_replaces_a_section_as_it_says(project):
         profile.check([*arguments, "--set-resources", "coco:gpu=2"])
 
 
+def test_the_profile_as_a_workflow_profile_counts():
+    with pytest.raises(PacavitError, match="would drop"):
+        profile.check(["--workflow-profile", "slurm", "--set-resources", "pretrain:gpu=4"])
+
+
 def test_a_profile_of_the_environment_counts(monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "slurm")
     with pytest.raises(PacavitError, match="would drop"):

@@ -107,6 +107,12 @@ def test_prepared_data_are_counted_by_their_manifest_though_the_source_is_gone(p
     assert found.images == {"train": 50_000, "val": 10_000}
 
 
+def test_a_damaged_manifest_does_not_count(project):
+    Path("data/mini/coco").mkdir(parents=True)
+    Path("data/mini/coco/manifest.json").write_text("{}")
+    assert amounts.found("mini", params.load("mini"))["coco"] == amounts.stated(params.load("mini"))["coco"]
+
+
 def test_a_folder_that_is_missing_is_named(project):
     with pytest.raises(
         PacavitError, match=r"params/mini/data\.yaml: imagenet: photos: no such file or folder"

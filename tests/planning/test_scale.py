@@ -176,6 +176,27 @@ def test_labels_that_can_be_read_in_several_ways_or_none_are_refused_and_may_be_
     assert params.load("mine").data.ade20k.archives.first_class == labels[0]
 
 
+def test_label_maps_in_colours_are_refused():
+    folders = segmentation([1, 2, 3])
+    Image.new("RGB", (320, 240)).save(folders[1] / "0.png")
+    with pytest.raises(PacavitError, match=r"city/train_labels/0\.png: is RGB; expected a label map"):
+        new("mine", "mini", segmentation=folders, classes=named())
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["a\tb", "c"], {}, "archives.folder.classes.0: "),
+        (NAMES, {"first_class": 1, "ignored": [2]}, "label 2 is ignored, and is 'door, wooden'"),
+        ([f"class {i}" for i in range(300)], {"first_class": 1}, "classes: "),
+    ],
+)
+def test_classes_that_a_page_does_not_take_are_one_line(names, options, message):
+    with pytest.raises(PacavitError, match=message) as refused:
+        new("mine", "mini", segmentation=segmentation([1, 2]), classes=named(names), **options)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -191,10 +191,10 @@ def _read_page(source: Path, model: type[Page]) -> Page:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise PacavitError(f"{source}: {_explain(error, model)}") from None
+        raise PacavitError(f"{source}: {explain(error, model)}") from None
 
 
-def _explain(error: ValidationError, model: type[Page]) -> str:
+def explain(error: ValidationError, model: type[Page]) -> str:
     """Return all problems of a page in one line, with the nearest known key for an unknown one."""
     lines = []
     for problem in error.errors():

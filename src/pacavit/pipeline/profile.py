@@ -44,7 +44,7 @@ def check(arguments: Sequence[str], known: Iterable[str] = STAGES) -> None:
 
 def _profiles(typed: Any) -> list[str]:
     profiles = [name for name in typed.profile or [] if name != "none"]
-    if profiles and typed.workflow_profile not in (None, "none"):
+    if typed.workflow_profile not in (None, "none"):
         places = (Path(typed.workflow_profile), Path("profiles", typed.workflow_profile))
         profiles += [str(place) for place in places if place.exists()][:1]
     return profiles

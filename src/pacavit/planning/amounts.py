@@ -8,6 +8,7 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def _found(scale: str, given: params.Params, dataset: str) -> Amount:
     page = getattr(given.data, dataset)
     prepared = targets.path(f"prepare_{dataset}.data", scale)
     if (prepared / MANIFEST).is_file():
-        return Amount(read_manifest(prepared)["counts"], _gigabytes(prepared), f"{prepared}, as prepared")
+        with suppress(ValueError, KeyError, TypeError):  # a damaged manifest is told of by who reads the data
+            return Amount(read_manifest(prepared)["counts"], _gigabytes(prepared), f"{prepared}, as prepared")
     if page.archives.kind == "folder":
         return of_folder(f"params/{scale}/data.yaml: {dataset}", page.archives)
     if page.archives.kind == "digits" or page.prepare.complete:

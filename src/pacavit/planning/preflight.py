@@ -124,7 +124,10 @@ def _disk(scale: str, given: params.Params, target: str, jobs: list[tuple[str, N
         free = shutil.disk_usage(existing).free / 1e9
         text = f"{name}/ needs up to {needed:,.1f} GB, and {free:,.0f} GB are free"
         if free < needed:
-            yield Finding("mend", "disk", f"{text}; free space, or let {name}/ be a link to a larger disk")
+            link = f"let {name}/ be a link to a larger disk"
+            if name != "work":  # where DVC keeps nothing
+                link += ", which DVC takes after `dvc config --local core.no_scm true`"
+            yield Finding("mend", "disk", f"{text}; free space, or {link}")
         else:
             yield Finding("ok", "disk", text)
 

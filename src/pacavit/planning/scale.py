@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
@@ -242,7 +243,10 @@ def _look(archives: dict[str, Any], dataset: str, classes: int) -> Look:
     """Return a look at a source with its number and sizes of images."""
     data = params.load(params.DEFAULT_SCALE).data.model_dump()
     data[dataset]["archives"] = archives
-    source = getattr(params.DataPage.model_validate(data), dataset).archives
+    try:
+        source = getattr(params.DataPage.model_validate(data), dataset).archives
+    except ValidationError as error:
+        raise PacavitError(params.explain(error, params.DataPage)) from None
     amount = amounts.of_folder("--images" if dataset == "imagenet" else dataset, source)
     files = [file for path in amounts.image_folders(source) for file in amounts.images_below(path)]
     return Look(archives, amount.images, classes, _size(files, dataset), amount.gigabytes)
@@ -268,6 +272,8 @@ def _labels(folder: Path) -> dict[int, float]:
     for file in _some(sorted(amounts.images_below(folder))):
         try:
             with Image.open(file) as image:
+                if len(image.getbands()) > 1:
+                    raise PacavitError(f"{file}: is {image.mode}; expected a label map with a number a pixel")
                 labels, numbers = np.unique(np.asarray(image), return_counts=True)
         except (OSError, UnidentifiedImageError):
             raise PacavitError(f"{file}: cannot be read as a label map; replace or remove it") from None
