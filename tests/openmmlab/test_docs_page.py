@@ -101,7 +101,9 @@ def test_a_classifier_of_other_classes_takes_the_weights(weights):
     assert state["head.weight"].shape == (10, 384)
 
 
-def test_the_runner_takes_the_configuration(weights):
+def test_the_runner_takes_the_configuration(weights, monkeypatch):
+    # The runner leaves its scope to the process.
+    monkeypatch.setattr(DefaultScope, "_instance_dict", DefaultScope._instance_dict.copy())
     names = {}
     exec(compile(NAMED["train.py"], "train.py", "exec"), names)
     assert names["runner"].cfg.model.backbone.type == "PaCaViTBackbone"

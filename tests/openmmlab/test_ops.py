@@ -132,3 +132,21 @@ def test_no_regions_give_no_features(maps):
 def test_maximum_pooling_is_refused(maps, regions):
     with pytest.raises(NotImplementedError, match="max"):
         mmcv.ops.roi_align(maps, regions, (2, 2), 1.0, 2, "max", True)
+
+
+def test_the_focal_loss_and_its_gradient_are_torchvisions():
+    torch.manual_seed(0)
+    logits, target = torch.randn(6, 4), torch.tensor([0, 1, 3, 4, 2, 4])  # 4 is no class
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = mmcv.ops.sigmoid_focal_loss(ours, target, 2.0, 0.25, None, "sum")
+    wanted = (target[:, None] == torch.arange(4)).float()
+    expected = torchvision.ops.sigmoid_focal_loss(theirs, wanted, 0.25, 2.0, "sum")
+    torch.testing.assert_close(loss, expected)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_weights_of_classes_in_the_focal_loss_are_refused():
+    with pytest.raises(NotImplementedError, match="sigmoid_focal_loss with weights of classes"):
+        mmcv.ops.sigmoid_focal_loss(torch.randn(2, 3), torch.tensor([0, 1]), 2.0, 0.25, torch.ones(3), "sum")

@@ -1,8 +1,8 @@
 """Operators of mmcv from torchvision.
 
 mmcv's compiled operators cannot be built against current torch, and ``mmcv-lite`` comes without them. Mask R-CNN,
-UPerNet and the PaCa head need only ``nms`` and ``roi_align``; :mod:`pacavit.mmcv_extension` lets a module be found as
-``mmcv._ext`` that has them. A compiled mmcv is left alone.
+UPerNet and the PaCa head need only ``nms`` and ``roi_align``, detectors of one stage the focal loss too, on a GPU;
+:mod:`pacavit.mmcv_extension` lets a module be found as ``mmcv._ext`` that has them. A compiled mmcv is left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 import torchvision
 from torch import Tensor
+from torch.nn import functional as F
 
 from pacavit.mmcv_extension import NAME
 
@@ -38,6 +39,8 @@ def adapter() -> OperatorAdapter:
     module.nms = nms
     module.roi_align_forward = roi_align_forward
     module.roi_align_backward = roi_align_backward
+    module.sigmoid_focal_loss_forward = sigmoid_focal_loss_forward
+    module.sigmoid_focal_loss_backward = sigmoid_focal_loss_backward
     return module
 
 
@@ -106,6 +109,34 @@ def roi_align_backward(
         aligned,
     )
     grad_input.copy_(gradient)
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """Write the focal loss of logits (n, C) into ``output``; ``target`` (n,) is a class, or C for none."""
+    output.copy_(_focal_loss(input, target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """Write the gradient of the sum of the focal losses into ``grad_input`` (n, C)."""
+    with torch.enable_grad():
+        logits = input.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(_focal_loss(logits, target, weight, gamma, alpha).sum(), logits)
+    grad_input.copy_(gradient)
+
+
+def _focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+    if weight.numel() > 0:
+        raise NotImplementedError(
+            "sigmoid_focal_loss with weights of classes is not available with mmcv-lite"
+        )
+    classes = input.shape[1]
+    logits = input.to(_computed_in(input))
+    wanted = F.one_hot(target, classes + 1)[:, :classes].to(logits)
+    return torchvision.ops.sigmoid_focal_loss(logits, wanted, alpha, gamma)
 
 
 def _computed_in(x: Tensor) -> torch.dtype:

@@ -78,7 +78,7 @@ def require_folder(target: Path) -> None:
         PacavitError: it is a file, lies below one or below a link that leads nowhere, or may not be written to.
     """
     try:
-        there = next(folder for folder in (target, *target.absolute().parents) if os.path.lexists(folder))
+        there = next(folder for folder in (target, *target.parents) if os.path.lexists(folder))
         if not there.exists():
             raise PacavitError(
                 f"{there}: is a link that leads nowhere; mend it or give another folder as --to"
