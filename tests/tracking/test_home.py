@@ -1,13 +1,17 @@
 """Projects that are moved or copied, with MLflow's local database in them."""
 
 import shutil
+import subprocess
+import sys
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from mlflow_helpers import parents, replayed, runs
+from mlflow_helpers import parents, points, replayed, runs
 
-from pacavit.tracking import replay
+import clones
+from pacavit import tracking
+from pacavit.tracking import queue, replay
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -121,7 +125,7 @@ def test_runs_and_files_stay_in_a_project_whatever_its_folder_is_called(work, jo
         Path("curve.txt").write_text("a curve")
         with job() as run:
             run.artifact(Path("curve.txt"))
-        client, found = replayed(work)
+        client, _ = replayed(work)
         assert files(client) == ["a curve"]
         assert len(runs(client)) == 1
         assert len(list(Path("mlruns").rglob("curve.txt"))) == 1
@@ -151,3 +155,63 @@ def test_an_experiment_of_dvc_is_tracked_in_the_project_that_it_is_of(work, job,
     client = replay.open_client()
     assert files(client) == ["one", "two"]
     assert len(list(Path("mlruns").rglob("curve.txt"))) == 2
+
+
+def test_what_a_server_missed_of_an_experiment_of_dvc_outlives_its_folder(work, job, monkeypatch, capsys):
+    monkeypatch.delenv(tracking.SWITCH)
+    monkeypatch.setenv(tracking.PATIENCE, "0")
+    monkeypatch.setenv("DVC_EXP_NAME", "puffy-mice")
+    monkeypatch.setattr(queue, "_start_uploader", lambda folder: None)
+    copy = Path(".dvc/tmp/exps/one")
+    copy.mkdir(parents=True)
+    shutil.copy("data.txt", copy)
+    with chdir(copy), job() as run:
+        run.log({"loss": 1.0}, 7)
+        run.artifact(Path("curve.txt"))
+    kept = Path.cwd() / "work/pretrain/f00d-puffy-mice"
+    assert f"{kept}; run `pacavit sync`" in capsys.readouterr().err
+    shutil.rmtree(copy)
+    Path("curve.txt").write_text("of the project, not of the experiment")
+    assert replay.sync_all() == 1
+    client = replay.open_client()
+    (found,) = runs(client)
+    assert points(client, found) == [7]
+    assert found.data.tags["dvc.experiment"] == "puffy-mice"
+    assert files(client) == []
+
+
+#: A stage that is tracked as the real ones are.
+STAGE = """
+from pathlib import Path
+from pacavit.tracking import start_run
+
+rate = Path("params.yaml").read_text().split()[1]
+with start_run("pretrain@v", "mini", {"variant": "v"}, {"pretrain:lr": rate}, rate, "c", {}, Path("work/a", rate)):
+    Path("out.txt").write_text(rate)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["--temp"], ["--queue"]])
+def test_experiments_that_dvc_runs_beside_the_project_are_tracked(work, monkeypatch, how):
+    monkeypatch.delenv(tracking.SWITCH)
+    Path("stage.py").write_text(STAGE)
+    Path("params.yaml").write_text("lr: 1\n")
+    Path(".gitignore").write_text("/work/\n/mlruns/\n/mlflow.db*\n/.dvc/tmp/\n")
+    environment = clones.environment()
+
+    def typed(*command: str) -> None:
+        subprocess.run(command, env=environment, check=True, timeout=300)
+
+    typed("git", "init", "--quiet")
+    typed("dvc", "init", "--quiet")
+    stage = ["-n", "a", "-d", "stage.py", "-p", "lr", "-o", "out.txt"]
+    typed("dvc", "stage", "add", "--quiet", *stage, sys.executable, "stage.py")
+    typed("git", "add", "--all")
+    typed("git", "commit", "--quiet", "-m", "Begin")
+    typed("dvc", "exp", "run", *how, "-S", "lr=2")
+    if how == ["--queue"]:
+        typed("dvc", "exp", "run", "--run-all")
+    (found,) = runs(replay.open_client())
+    assert found.data.params == {"pretrain.lr": "2"}
+    assert found.data.tags["dvc.experiment"]

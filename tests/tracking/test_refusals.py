@@ -23,7 +23,7 @@ def test_names_of_classes_reach_mlflow_whatever_they_are(work, job):
     with job(values={"evaluate:classes": {name: number for number, name in enumerate(CLASSES)}}) as run:
         for step in range(2):
             run.log({f"per_class/{name}": 10.0 * step + n for n, name in enumerate(CLASSES)}, step)
-    client, found = replayed(work)
+    _, found = replayed(work)
     values = sorted(value for name, value in found.data.metrics.items() if name.startswith("per_class/"))
     assert values == [10.0 + n for n in range(len(CLASSES))]
     assert sorted(found.data.params.values()) == [str(n) for n in range(len(CLASSES))]

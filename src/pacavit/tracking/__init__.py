@@ -138,6 +138,7 @@ def start_run(
         "code": code,
         "data": {name: content_hash(path) for name, path in inputs.items()},
         "commit": git_commit(),
+        "experiment": os.environ.get("DVC_EXP_NAME"),
         "command": without_passwords(" ".join(["pacavit", *sys.argv[1:]])),
         "process": os.getpid(),
         "start": time.time(),
@@ -167,7 +168,21 @@ def _not_there(work: Path, info: Mapping[str, Any], complete: bool) -> str | Non
         return queue.shown_refusals(work)
     fault = queue.last_fault(work, info["start"])
     reason = f" ({fault})" if fault else ""
-    return f"tracking: MLflow has not got all of {work}{reason}; run `pacavit sync` when it can be reached"
+    kept = work if queue.project() == Path.cwd() else _kept(work, info)
+    return f"tracking: MLflow has not got all of {kept}{reason}; run `pacavit sync` when it can be reached"
+
+
+def _kept(work: Path, info: Mapping[str, Any]) -> Path:
+    """Copy what an experiment of DVC measured into its project, for its own folder is removed at its end.
+
+    Not the files that it made, which DVC keeps.
+    """
+    kept = queue.project() / "work" / work.parent.name / f"{work.name}-{info['experiment'] or info['id']}"
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (INFO, METRICS, queue.STATE):
+        if (work / name).exists():
+            shutil.copy(work / name, kept)
+    return kept
 
 
 def _begin_anew(work: Path, code: str) -> None:

@@ -331,7 +331,9 @@ def _tags(info: Mapping[str, Any]) -> dict[str, str]:
     data = {f"data.{name}": digest for name, digest in info["data"].items()}
     commit = {"mlflow.source.git.commit": info["commit"]} if info["commit"] else {}
     own = {_FINGERPRINT: info["fingerprint"], _IDENTITY: info["id"]}
-    tags = {**_names(info), **own, **data, **commit, "mlflow.source.name": info["command"]}
+    # Its name in DVC, by which `dvc exp` takes and removes it.
+    experiment = {"dvc.experiment": info["experiment"]} if info.get("experiment") else {}
+    tags = {**_names(info), **own, **experiment, **data, **commit, "mlflow.source.name": info["command"]}
     return {key: text(value, MAX_TAG_VAL_LENGTH) for key, value in tags.items()}
 
 
