@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,13 +15,11 @@ from pacavit.errors import PacavitError
 from pacavit.pipeline import targets
 from pacavit.pipeline.table import Names
 from pacavit.planning.costs import data_cost
-from pacavit.tracking import git_commit
+from pacavit.tracking import address, git_commit
 
 State = Literal["ok", "note", "mend"]
 #: GB that weights and training states of one training take at most; `pacavit plan` counts them.
 _TRAINING_DISK = 2.0
-#: Seconds that a server may take to answer.
-_PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -152,25 +149,8 @@ def _slurm() -> Iterator[Finding]:
 
 
 def _mlflow() -> Iterator[Finding]:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri.startswith(("http://", "https://")):
-        writable = os.access(".", os.W_OK)
-        text = "a database in this folder" if writable else "this folder cannot be written; change its rights"
-        yield Finding("ok" if writable else "mend", "mlflow", text)
-        return
-    import requests
-    from urllib3.util import parse_url
-
-    host = parse_url(uri).host  # without a password that the address may hold
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_PATIENCE).raise_for_status()
-        yield Finding("ok", "mlflow", f"{host} answers")
-    except requests.RequestException as error:
-        yield Finding(
-            "note",
-            "mlflow",
-            f"{host}: {type(error).__name__}; training goes on without it, `pacavit sync` delivers later",
-        )
+    state, text = address.check()
+    yield Finding(state, "mlflow", text)
 
 
 def _git() -> Iterator[Finding]:

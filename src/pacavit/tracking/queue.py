@@ -16,7 +16,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -29,7 +28,8 @@ STATE = "synced.json"
 FAULTS = "tracking.log"
 
 _SQLITE = "sqlite:///"
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+#: Schemes of databases that MLflow writes to itself.
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 #: Where DVC puts the folders of experiments, in a project.
 _EXPERIMENTS = (".dvc", "tmp", "exps")
 
@@ -67,9 +67,15 @@ def shown_uri() -> str:
     return without_passwords(tracking_uri())
 
 
+def scheme() -> str:
+    """Return how the address begins, without a database's driver; empty if it is a path."""
+    before, colon, _ = tracking_uri().partition(":")
+    return before.partition("+")[0].lower() if colon and "/" not in before else ""
+
+
 def is_local() -> bool:
     """Return whether runs go to a file or folder of this machine, which is never away."""
-    return urlsplit(tracking_uri()).scheme.partition("+")[0] in ("sqlite", "file", "")
+    return scheme() in ("sqlite", "file", "")
 
 
 def database() -> Path | None:
@@ -86,7 +92,7 @@ def artifact_location(name: str) -> str | None:
     Args:
         name: of the experiment.
     """
-    if urlsplit(tracking_uri()).scheme.partition("+")[0] not in _DATABASES:
+    if scheme() not in DATABASES:
         return None
     # An address, for MLflow takes the signs of a plain path as those of one.
     return (project() / "mlruns" / name).as_uri()
