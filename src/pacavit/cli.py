@@ -438,7 +438,10 @@ def export(file: Path, variant: str, target: Path, ema: bool, image_size: int | 
 
 def main() -> None:
     """Run the command line; a :class:`PacavitError` is one line on stderr, and its exit code."""
+    from pacavit.runtime import environment
+
     try:
+        environment.check()
         cli(standalone_mode=True)
     except PacavitError as error:
         with suppress(BrokenPipeError):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,10 @@ from pacavit.pipeline.targets import command, inputs, name, pattern, product, ta
 CODE = "code.json"
 CODE_STAGE = "code"
 _SOURCE = "src/pacavit"
+#: The lock that a running DVC holds, what another one says of it, and how long to wait for it.
+_LOCK = Path(".dvc/tmp/lock")
+_BUSY = ("Unable to acquire lock", "it is being blocked by")
+_BUSY_SECONDS = 60.0
 
 _HEAD = "# Made by `pacavit dvc --scale {scale}` from src/pacavit/pipeline/table.py: edit that instead.\n"
 
@@ -159,16 +166,7 @@ class Lock:
 
     @cached_property
     def _stages(self) -> dict[str, Any]:
-        try:
-            content = YAML(typ="safe").load(yaml_path(self.scale).with_suffix(".lock"))
-        except FileNotFoundError:
-            return {}
-        except YAMLError as error:
-            raise PacavitError(
-                f"{yaml_path(self.scale).with_suffix('.lock')}: not valid YAML: {' '.join(str(error).split())}; if "
-                "Git left conflict marks in it, take one side, or remove the file"
-            ) from None
-        return (content or {}).get("stages", {})
+        return _read_lock(yaml_path(self.scale).with_suffix(".lock"))
 
     def outputs(self, made: Made, there: Mapping[str, str | None]) -> dict[str, str] | None:
         """Return a job's outputs by path, and write a record, if DVC says that they were made from the same."""
@@ -231,6 +229,41 @@ class Lock:
         return value
 
 
+def _read_lock(path: Path) -> dict[str, Any]:
+    """Return the stages of a ``dvc.lock``, none if there is no such file.
+
+    Raises:
+        PacavitError: it is damaged, or Git has left a conflict in it.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except UnicodeError:
+        text = "\0"
+    again = f"`git checkout -- {path}` brings back the committed one; without the file, DVC begins a new one"
+    conflicts = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("<<<<<<< ")]
+    if conflicts:
+        places = ", ".join(map(str, conflicts))
+        raise PacavitError(
+            f"{path}: conflict of Git's at line {places}; take one side with `git checkout --ours {path}` or "
+            "`--theirs`, then type the same again: what differs is run or committed"
+        )
+    try:
+        stages = YAML(typ="safe").load(text)["stages"]
+        well_formed = all(
+            isinstance(item["path"], str)
+            for entry in stages.values()
+            for kind in ("deps", "outs")
+            for item in entry.get(kind, [])
+        )
+    except (YAMLError, TypeError, KeyError, AttributeError):
+        well_formed = False
+    if not well_formed:
+        raise PacavitError(f"{path}: is not as DVC writes it: empty, cut short or edited; {again}")
+    return stages
+
+
 def _hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
     return {item["path"]: item.get("md5") for item in entry.get(kind, [])}
 
@@ -258,20 +291,48 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
         file = yaml_path(scale)
         lacking = list(dict.fromkeys(lacking))  # two targets may share a job
         addresses = lacking if file == Path("dvc.yaml") else [f"{file}:{job}" for job in lacking]
-        _dvc("--wait-for-lock", "commit", "--force", *options, *addresses)
+        _dvc("commit", "--force", *options, *addresses)
 
 
-def _dvc(*arguments: str) -> str:
+def _dvc(*arguments: str) -> None:
+    """Run DVC; wait a while for another one that is at work in this folder.
+
+    Raises:
+        PacavitError: it fails, or the other one does not end.
+    """
     command = [sys.executable, "-m", "dvc", *arguments]
-    # A list without a shell; its jobs are of checked names.
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise PacavitError(
-            f"`dvc {' '.join(arguments[:2])}` failed: {_last_line(result.stderr)}; try it by hand"
-        )
-    return result.stdout
+    start, told = time.monotonic(), False
+    while True:
+        # A list without a shell; its jobs are of checked names.
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not result.returncode:
+            return
+        said = _error(result.stderr)
+        if not any(words in said for words in _BUSY):
+            how = said or f"it ended with {result.returncode} and no message"
+            raise PacavitError(f"`dvc {' '.join(arguments[:2])}` failed: {how}; try it by hand")
+        if time.monotonic() - start > _BUSY_SECONDS:
+            raise PacavitError(
+                f"{_holder()} is at work in this folder, and DVC takes one at a time ({said}); wait for it or end it, "
+                "then type the same again: what has run stays done"
+            )
+        if not told:
+            print(f"dvc: waiting for {_holder()}, up to {_BUSY_SECONDS:.0f} s", file=sys.stderr)
+            told = True
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "(it said nothing)"
+def _error(text: str) -> str:
+    """Return DVC's message of an error in one line, which begins at its last ``ERROR:``."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("ERROR:")]
+    return " ".join(lines[starts[-1] if starts else -1 :]).removeprefix("ERROR:").strip()
+
+
+def _holder() -> str:
+    """Return which process holds DVC's lock, as far as it tells."""
+    import psutil
+
+    with suppress(OSError, ValueError, psutil.Error):
+        number = int(_LOCK.read_text())
+        return f"process {number} ({shlex.join(psutil.Process(number).cmdline())[:80]}), which holds {_LOCK},"
+    return "another DVC"

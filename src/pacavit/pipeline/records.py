@@ -22,6 +22,7 @@ from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, inputs, name, optional, outputs, ref
 
 FOLDER = Path("work/records")
+_MAPPINGS = ("params", "inputs", "outputs")
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,17 @@ class Records:
 
 def load(made: Made) -> dict[str, str] | None:
     """Return the outputs by path that a record says were made; None without a record, or with a torn one."""
+    return _read(made.path).get("outputs")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a record; an empty one if there is none, or what a crash has left of it."""
     try:
-        return json.loads(made.path.read_text())["outputs"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    whole = isinstance(record, dict) and "code" in record
+    return record if whole and all(isinstance(record.get(kind), dict) for kind in _MAPPINGS) else {}
 
 
 def save(made: Made, written: Mapping[str, str], **more: Any) -> None:
@@ -181,9 +189,8 @@ def _difference(made: Made) -> str:
     earlier = sorted(made.path.parent.glob(f"{made.scale}-*.json"), key=lambda path: path.stat().st_mtime)
     if not earlier:
         return "it has not run yet"
-    try:
-        last = json.loads(earlier[-1].read_text())
-    except ValueError:
+    last = _read(earlier[-1])
+    if not last:
         return "it has not run yet"
     reasons = []
     if last["code"] != made.code:

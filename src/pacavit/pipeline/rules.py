@@ -25,6 +25,7 @@ from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, targets
 from pacavit.pipeline.records import Records, forget
 from pacavit.pipeline.table import STAGES, Names
+from pacavit.runtime import environment
 
 _LOCKS = Path(".snakemake/locks")
 
@@ -225,6 +226,7 @@ def begin(scale: str, workflow: Any) -> Pipeline:
         # The rules call it, and the environment that holds it is not activated.
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     try:
+        environment.check()
         pipeline = Pipeline(scale, workflow)
         pipeline.parts()
     except PacavitError as error:
