@@ -72,3 +72,13 @@ def test_content_hash_of_a_folder_is_that_of_its_manifest(tmp_path):
     (tmp_path / files.MANIFEST).unlink()
     with pytest.raises(PacavitError, match="not a prepared data set"):
         files.content_hash(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\0\0", b"\xff\xfe", b'"text"', None])
+def test_a_file_that_holds_no_object_reads_as_an_empty_one(tmp_path, content):
+    path = tmp_path / "file.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert files.json_object(path) == {}
+    files.write_json(path, {"key": "é"})
+    assert files.json_object(path) == {"key": "é"}

@@ -108,6 +108,15 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text)
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one if there is no such file, or a crash has spoiled it."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()

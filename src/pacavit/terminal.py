@@ -5,7 +5,6 @@ Trainings add a line a validation by themselves. Snakemake's own words, with the
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import statistics
@@ -15,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from pacavit import params, summary
+from pacavit.files import json_object
 from pacavit.job import title
 from pacavit.pipeline import targets
 from pacavit.pipeline.table import STAGES
@@ -263,9 +262,9 @@ def _earlier(scale: str) -> dict[str, float]:
     """Return the mean seconds of each stage's finished jobs in this folder."""
     found: dict[str, list[float]] = defaultdict(list)
     for path in Path("work").glob(f"*/*/{INFO}"):
-        # A job may be writing it.
-        with suppress(ValueError, KeyError, OSError):
-            info: dict[str, Any] = json.loads(path.read_text())
+        # A job may have removed it since, or a crash have spoiled it.
+        with suppress(KeyError, TypeError, OSError):
+            info = json_object(path)
             if info["scale"] == scale and info["status"] == "FINISHED":
                 found[path.parts[1]].append(info["end"] - info["start"])
     return {stage: statistics.mean(seconds) for stage, seconds in found.items()}

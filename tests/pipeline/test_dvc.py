@@ -89,7 +89,8 @@ def test_another_dvc_is_waited_for_which_is_said_once(lock, answers, capsys):
     asked = answers((255, HELD), (255, HELD), (0, ""))
     dvc._dvc("commit", "--force", "code")
     assert len(asked) == 3
-    assert capsys.readouterr().err == "dvc: waiting for another DVC, up to 60 s\n"
+    told = capsys.readouterr().err
+    assert told == "dvc: another DVC holds .dvc/tmp/lock, as one DVC at a time does; waiting up to 60 s\n"
 
 
 def test_another_dvc_that_does_not_end_is_named(lock, answers, monkeypatch):
@@ -98,14 +99,14 @@ def test_another_dvc_that_does_not_end_is_named(lock, answers, monkeypatch):
         dvc._LOCK.parent.mkdir(parents=True)
         dvc._LOCK.write_text(f" {other.pid}\n")
         answers((255, HELD))
-        with pytest.raises(PacavitError, match="Unable to acquire lock") as caught:
+        with pytest.raises(PacavitError, match="type the same again") as caught:
             dvc._dvc("commit", "--force", "code")
         other.communicate(b"\n")
     assert f"process {other.pid} (" in str(caught.value)
     assert ".dvc/tmp/lock" in str(caught.value)
 
 
-def test_a_file_that_another_dvc_reads_is_waited_for_too(lock, answers):
+def test_a_file_that_another_dvc_reads_is_waited_for_too(lock, answers, capsys):
     busy = (
         "ERROR: failed to commit code - '/project/code.json' is busy, it is being blocked by:\n"
         "  (PID 12): dvc repro\n\nIf there are no processes with such PIDs, you can manually remove "
@@ -113,6 +114,7 @@ def test_a_file_that_another_dvc_reads_is_waited_for_too(lock, answers):
     )
     answers((255, busy), (0, ""))
     dvc._dvc("commit", "--force", "code")
+    assert "(PID 12): dvc repro" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

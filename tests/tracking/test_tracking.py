@@ -10,7 +10,7 @@ import pytest
 from pacavit import tracking
 from pacavit.errors import PacavitError
 from pacavit.files import sha256
-from pacavit.tracking import Run
+from pacavit.tracking import Run, queue, replay
 
 
 def info(work: Path) -> dict:
@@ -171,3 +171,19 @@ def test_a_wrong_patience_is_told_before_the_work(work, job, monkeypatch, value)
         with job():
             raise AssertionError("the job has begun")
     assert not work.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null", "\0\0"])
+@pytest.mark.parametrize("name", [tracking.INFO, queue.STATE, "../../pacavit-mini.json"])
+@pytest.mark.usefixtures("database")
+def test_a_job_goes_on_beside_notes_that_a_crash_has_spoiled(work, job, name, content):
+    with job() as run:
+        run.log({"loss": 1.0}, 0)
+    replay.sync(replay.open_client(), work)
+    (work / name).write_text(content)
+    with job() as run:
+        run.log({"loss": 2.0}, 1)
+    client = replay.open_client()
+    found = client.get_run(replay.sync(client, work))
+    assert found.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == [0, 1]

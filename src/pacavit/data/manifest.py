@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.files import MANIFEST, write_json
+from pacavit.files import MANIFEST, json_object, write_json
 
 
 def write_manifest(
@@ -65,9 +64,12 @@ def read_manifest(folder: Path) -> dict:
     """Return the manifest of a prepared data set.
 
     Raises:
-        PacavitError: there is none.
+        PacavitError: there is none, or it is damaged.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise PacavitError(f"{folder}: not a prepared data set (no {MANIFEST} in it); run `pacavit prepare`")
-    return json.loads(path.read_text())
+    manifest = json_object(path)
+    if not manifest:
+        raise PacavitError(f"{path}: damaged or empty; remove {folder} and run `pacavit prepare` again")
+    return manifest

@@ -313,11 +313,10 @@ def _dvc(*arguments: str) -> None:
             raise PacavitError(f"`dvc {' '.join(arguments[:2])}` failed: {how}; try it by hand")
         if time.monotonic() - start > _BUSY_SECONDS:
             raise PacavitError(
-                f"{_holder()} is at work in this folder, and DVC takes one at a time ({said}); wait for it or end it, "
-                "then type the same again: what has run stays done"
+                f"{_busy(said)}; wait for it or end it, then type the same again: what has run stays done"
             )
         if not told:
-            print(f"dvc: waiting for {_holder()}, up to {_BUSY_SECONDS:.0f} s", file=sys.stderr)
+            print(f"dvc: {_busy(said)}; waiting up to {_BUSY_SECONDS:.0f} s", file=sys.stderr)
             told = True
 
 
@@ -328,11 +327,14 @@ def _error(text: str) -> str:
     return " ".join(lines[starts[-1] if starts else -1 :]).removeprefix("ERROR:").strip()
 
 
-def _holder() -> str:
-    """Return which process holds DVC's lock, as far as it tells."""
+def _busy(said: str) -> str:
+    """Tell which process keeps DVC from its work, as far as DVC or its lock says that."""
     import psutil
 
+    if _BUSY[0] not in said:
+        return said
+    holder = "another DVC"
     with suppress(OSError, ValueError, psutil.Error):
         number = int(_LOCK.read_text())
-        return f"process {number} ({shlex.join(psutil.Process(number).cmdline())[:80]}), which holds {_LOCK},"
-    return "another DVC"
+        holder = f"process {number} ({shlex.join(psutil.Process(number).cmdline())[:80]})"
+    return f"{holder} holds {_LOCK}, as one DVC at a time does"

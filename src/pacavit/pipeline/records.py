@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pacavit import params
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.pipeline import code, content
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, inputs, name, optional, outputs, ref
@@ -153,12 +153,10 @@ def load(made: Made) -> dict[str, str] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return a record; an empty one if there is none, or what a crash has left of it."""
-    try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    whole = isinstance(record, dict) and "code" in record
-    return record if whole and all(isinstance(record.get(kind), dict) for kind in _MAPPINGS) else {}
+    record = json_object(path)
+    return (
+        record if all(isinstance(record.get(kind), dict) for kind in _MAPPINGS) and "code" in record else {}
+    )
 
 
 def save(made: Made, written: Mapping[str, str], **more: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pacavit.errors import PacavitError, TrainingInterruptedError
-from pacavit.files import content_hash, write_json
+from pacavit.files import content_hash, json_object, write_json
 from pacavit.redaction import without_passwords
 from pacavit.runtime.distributed import is_main
 from pacavit.runtime.environment import seconds
@@ -187,9 +187,8 @@ def _kept(work: Path, info: Mapping[str, Any]) -> Path:
 
 def _begin_anew(work: Path, code: str) -> None:
     """Clear the work folder if other code is to run in it; a training under way goes on or is refused instead."""
-    try:
-        last = json.loads((work / INFO).read_text())
-    except (FileNotFoundError, ValueError):
+    last = json_object(work / INFO)
+    if "status" not in last:
         return
     if last.get("code") != code and (last["status"] == "FINISHED" or not any(work.glob("step-*.pt"))):
         for path in work.iterdir():
@@ -199,9 +198,7 @@ def _begin_anew(work: Path, code: str) -> None:
 
 def _identity(work: Path) -> str:
     """Return what tells a work folder from all others, kept in its notes."""
-    with suppress(FileNotFoundError, ValueError, KeyError):
-        return json.loads((work / INFO).read_text())["id"]
-    return uuid.uuid4().hex
+    return json_object(work / INFO).get("id") or uuid.uuid4().hex
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

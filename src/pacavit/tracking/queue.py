@@ -7,7 +7,6 @@ MLflow is imported once and not by every job. A job adds its entry and sees to i
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pacavit import paths
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.redaction import without_passwords
 
 #: How far MLflow is with a job, in its work folder, and why not farther.
@@ -144,9 +143,7 @@ class Entry:
 
 def completed(work: Path) -> float | None:
     """Return the start of the last attempt that MLflow has all of."""
-    with suppress(FileNotFoundError, ValueError):
-        return json.loads((work / STATE).read_text()).get("complete")
-    return None
+    return json_object(work / STATE).get("complete")
 
 
 def last_fault(work: Path, since: float) -> str | None:
@@ -159,9 +156,7 @@ def last_fault(work: Path, since: float) -> str | None:
 
 def refusals(work: Path) -> dict[str, str]:
     """Return what MLflow has refused of a job for its content, with the reasons."""
-    with suppress(FileNotFoundError, ValueError):
-        return json.loads((work / STATE).read_text()).get("refused", {})
-    return {}
+    return json_object(work / STATE).get("refused", {})
 
 
 def shown_refusals(work: Path, most: int = 3) -> str | None:
@@ -184,8 +179,8 @@ def entries(folder: Path) -> dict[Path, dict[str, Any]]:
     found = {}
     for path in folder.glob("[!.]*.json"):  # one that is being written has a name with a dot
         # Another process may have removed it since.
-        with suppress(FileNotFoundError, ValueError):
-            found[path] = json.loads(path.read_text())
+        if entry := json_object(path):
+            found[path] = entry
     return found
 
 

@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
 
 from pacavit.errors import PacavitError
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.paths import TRACKING_DATABASE
 from pacavit.redaction import without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, read_lines
@@ -153,11 +153,7 @@ def _new_state() -> dict[str, Any]:
 
 def _read_state(folder: Path) -> dict[str, Any]:
     """Return how far MLflow is; another server than last time begins anew."""
-    new = _new_state()
-    try:
-        old = json.loads((folder / STATE).read_text())
-    except (FileNotFoundError, ValueError):
-        return new
+    new, old = _new_state(), json_object(folder / STATE)
     return old if old.keys() == new.keys() and old["uri"] == new["uri"] else new
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,7 +12,7 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT
 
 from pacavit.errors import PacavitError
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.tracking.queue import artifact_location
 
 #: Tag by which a reproduction's run is found again; a run of another project folder has another value.
@@ -97,12 +97,11 @@ def _identity(scale: str) -> str:
     """
     path = Path("work") / f"pacavit-{scale}.json"
     here = str(Path.cwd())
-    try:
-        noted = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        noted = {}
+    noted = json_object(path)
     root = noted.get("root", here)
-    if not noted or (root != here and _reproduction(Path(root) / path) == noted["reproduction"]):
+    if "reproduction" not in noted or (
+        root != here and _reproduction(Path(root) / path) == noted["reproduction"]
+    ):
         noted = {"reproduction": uuid.uuid4().hex}
     if noted.get("root") != here:
         write_json(path, {**noted, "root": here})
@@ -110,7 +109,6 @@ def _identity(scale: str) -> str:
 
 
 def _reproduction(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["reproduction"]
-    except (OSError, ValueError, KeyError):
-        return None
+    with suppress(OSError):  # of another user
+        return json_object(path).get("reproduction")
+    return None

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pacavit.errors import PacavitError
-from pacavit.files import content_hash, write_json
+from pacavit.files import content_hash, json_object, write_json
 from pacavit.job import Job
 from pacavit.pipeline import code
 from pacavit.pipeline.table import STAGES
@@ -36,7 +36,7 @@ def check_identity(job: Job) -> None:
     path = job.work / IDENTITY
     found = identity(job)
     if states(job.work) and path.is_file():
-        differences = list(_differences(json.loads(path.read_text()), found))
+        differences = list(_differences(json_object(path), found))
         if differences and os.environ.get(ACCEPT) != "1":
             raise PacavitError(
                 f"{job.work}: its states were made from something else: {'; '.join(differences[:5])}; go back to that, "
