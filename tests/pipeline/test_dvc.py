@@ -64,6 +64,17 @@ def test_a_damaged_lock_is_told_in_one_line(lock, content):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content", ["<<<<<<< HEAD\n[core]\n", "type = copy\n", "[cache\n", "[a]\nb=1\nb=2\n"]
+)
+def test_a_damaged_configuration_of_dvc_is_told_in_one_line(lock, content):
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(content)
+    with pytest.raises(PacavitError, match=r"^\.dvc/config: not as DVC writes it") as caught:
+        dvc.why_not()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture
 def answers(monkeypatch):
     """A function that sets what DVC answers, the last answer for ever."""

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE
 from mlflow_helpers import free_port, replayed, serving
 
 from pacavit import tracking
-from pacavit.tracking import replay, served
+from pacavit.tracking import queue, replay, served
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -356,3 +358,52 @@ def test_a_segmentor_predicts_the_map_of_its_weights(handed_over, head):
     # After so few updates a map may have one class alone, so that its logits tell more.
     (again,) = served.Segmentor(job.outputs["weights"], description).step(rgb(given))
     np.testing.assert_allclose(again.seg_logits.data, sample.seg_logits.data, atol=1e-5)
+
+
+#: Names of classes as people and their tools write them.
+ODD = [
+    "tench, Tinca tinca",
+    "potter's wheel",
+    '"quoted"',
+    "$x$",
+    "a: b",
+    "- a",
+    "{a}",
+    "a\u2028b",
+    " ",
+    "\U0001f436",
+]
+
+
+def test_a_model_keeps_the_names_of_its_classes_whatever_they_are(work, job, weights, load):
+    with job(names={"variant": "test_pacavit", "seed": 0}) as run:
+        run.model(weights, {**DESCRIPTION, "classes": ODD})
+    replayed(work)
+    model = load(f"models:/{NAME}/1")
+    assert model._model_impl.classes == ODD
+
+
+@pytest.mark.parametrize("scale", ["my.scale-2", "1.5", "a..b", "_", "x" * 180])
+def test_a_model_of_every_scale_is_registered(work, job, weights, scale):
+    with job(scale=scale, names={"variant": "test_pacavit", "seed": 0}) as run:
+        run.model(weights, DESCRIPTION)
+    client = replay.open_client()
+    replay.sync(client, work)
+    assert len(versions(client, f"pacavit-{scale}-pretrain-test_pacavit")) == 1
+    assert queue.refusals(work) == {}
+
+
+@pytest.mark.parametrize("fault", [INVALID_PARAMETER_VALUE, ENDPOINT_NOT_FOUND])
+def test_a_model_that_mlflow_does_not_take_holds_up_no_run(work, trained, monkeypatch, fault):
+    """As a server before MLflow 3.0, which knows no models of runs."""
+
+    def refuse(*_, **__):
+        raise MlflowException("not here", fault)
+
+    trained()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(MlflowClient, "create_logged_model", refuse)
+        _, found = replayed(work)
+    assert found.info.status == "FINISHED"
+    assert list(queue.refusals(work)) == [f"model {NAME}"]
+    assert replay.sync_all() == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dvc import dirs
 
+from pacavit.errors import PacavitError
 from pacavit.files import atomic_directory
 from pacavit.pipeline import content, records
 
@@ -77,10 +78,20 @@ def _object(digest: str) -> Path:
 
 
 def option(section: str, name: str, default: str) -> str:
-    """Return an option of DVC's configuration: of the system, the user, the project, or this copy of it."""
+    """Return an option of DVC's configuration: of the system, the user, the project, or this copy of it.
+
+    Raises:
+        PacavitError: a file of it cannot be read, as after a conflict of Git's.
+    """
     above = (Path(folder, "config") for folder in (dirs.system_config_dir(), dirs.global_config_dir()))
     config = configparser.ConfigParser(interpolation=None)
-    config.read([*above, *_CONFIGS])
+    for path in (*above, *_CONFIGS):
+        try:
+            config.read(path)
+        except (configparser.Error, UnicodeError) as error:
+            raise PacavitError(
+                f"{path}: not as DVC writes it ({' '.join(str(error).split())}); mend it, and end a conflict of Git's"
+            ) from None
     return config.get(section, name, fallback=default).strip().strip('"')
 
 

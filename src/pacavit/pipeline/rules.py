@@ -229,12 +229,13 @@ def begin(scale: str, workflow: Any) -> Pipeline:
         environment.check()
         pipeline = Pipeline(scale, workflow)
         pipeline.parts()
+        reason = dvc.why_not()
     except PacavitError as error:
         sys.exit(f"pacavit: {error}")
     if workflow.is_main_process:
         logger = logging.getLogger("snakemake.logging")
         # The terminal's handler reads it.
         logger.info(f"Scale: {scale}", extra={"pacavit_scale": scale})
-        if (reason := dvc.why_not()) is not None:
+        if reason is not None:
             logger.warning(f"DVC versions nothing here: {reason}")
     return pipeline
