@@ -1,6 +1,9 @@
 """Content that MLflow does not take: it is told, not sent again, and holds up nothing else."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -205,7 +208,7 @@ def test_a_deleted_experiment_is_told_once_with_what_brings_it_back(work, job):
     message = str(caught.value)
     assert message.count("was deleted in MLflow") == 1
     assert f"`mlflow experiments restore -x {number}`" in message
-    assert f"`mlflow gc --experiment-ids {number}`" in message
+    assert f"`mlflow gc --experiment-ids {number} --tracking-uri sqlite:///mlflow.db`" in message
     assert "and 2 more" in message
     assert "move away" not in message
     assert "\n" not in message
@@ -213,6 +216,27 @@ def test_a_deleted_experiment_is_told_once_with_what_brings_it_back(work, job):
     assert replay.sync_all() == 5
     assert {run.info.status for run in runs(client)} == {"FINISHED"}
     assert len(runs(client)) == 5
+
+
+@pytest.mark.slow
+def test_what_is_advised_for_a_deleted_experiment_works(work, job):
+    with job() as run:
+        run.log({"loss": 1.0}, 0)
+    replay.sync_all()
+    for advice in ("mlflow experiments restore", "mlflow gc"):
+        client = replay.open_client()
+        client.delete_experiment(client.get_experiment_by_name("pacavit-mini").experiment_id)
+        with pytest.raises(PacavitError) as caught:
+            replay.sync_all()
+        (command,) = re.findall(f"`({advice} [^`]*)`", str(caught.value))
+        subprocess.run([sys.executable, "-m", *command.split()], check=True, timeout=120)
+        # A database that changes under an open client needs a client of another process.
+        synced = subprocess.run(
+            [sys.executable, "-m", "pacavit", "sync"], capture_output=True, text=True, timeout=120
+        )
+        assert "1 runs are up to date" in synced.stdout, synced.stderr
+        (found,) = runs(replay.open_client())
+        assert found.info.status == "FINISHED"
 
 
 def test_a_job_tells_that_the_experiment_was_deleted(work, job, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT
 
 from pacavit.errors import PacavitError
 from pacavit.files import json_object, write_json
-from pacavit.tracking.queue import artifact_location
+from pacavit.tracking.queue import DATABASES, artifact_location, scheme, shown_uri
 
 #: Tag by which a reproduction's run is found again; a run of another project folder has another value.
 _TAG = "pacavit.reproduction"
@@ -76,7 +77,7 @@ def _found_or_made(client: MlflowClient, scale: str, start: int) -> Run:
         number = experiment.experiment_id
         raise PacavitError(
             f"experiment {name} was deleted in MLflow: `mlflow experiments restore -x {number}` brings it back, "
-            f"`mlflow gc --experiment-ids {number}` removes it for good and lets a new one begin"
+            f"`mlflow gc --experiment-ids {number} {_places()} removes it for good and lets a new one begin"
         )
     number = (
         experiment.experiment_id if experiment else client.create_experiment(name, artifact_location(name))
@@ -88,6 +89,15 @@ def _found_or_made(client: MlflowClient, scale: str, start: int) -> Run:
     # The tag comes with the run, so that a kill in between leaves none that is not found again.
     tags = {_TAG: identity, "scale": scale}
     return found[0] if found else client.create_run(number, start, tags, f"reproduction {scale}")
+
+
+def _places() -> str:
+    """Return the options by which ``mlflow gc`` finds the experiment, with the end of the quotation."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return "--tracking-uri sqlite:///mlflow.db`"
+    if scheme() in DATABASES:
+        return f"--backend-store-uri {shown_uri()} --tracking-uri {shown_uri()}`"
+    return f"--backend-store-uri ITS_DATABASE --tracking-uri {shown_uri()}` where the server runs"
 
 
 def _identity(scale: str) -> str:
