@@ -141,7 +141,12 @@ def test_runs_and_files_stay_in_a_project_whatever_its_folder_is_called(work, jo
     assert not folder.exists()
 
 
-def test_an_experiment_of_dvc_is_tracked_in_the_project_that_it_is_of(work, job, tmp_path):
+@pytest.mark.parametrize("address", [None, "sqlite:///mlflow.db"])
+def test_an_experiment_of_dvc_is_tracked_in_the_project_that_it_is_of(
+    work, job, tmp_path, monkeypatch, address
+):
+    if address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     for name in ("one", "two"):
         copy = tmp_path / ".dvc/tmp/exps" / name / "project"
         copy.mkdir(parents=True)

@@ -48,8 +48,18 @@ def project() -> Path:
 
 
 def tracking_uri() -> str:
-    """Return where runs go: as MLflow's own variable says, else the database that ``mlflow ui`` opens by itself."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _address(_default_database())
+    """Return where runs go: as MLflow's own variable says, else the database that ``mlflow ui`` opens by itself.
+
+    A database whose path is not a whole one is in the project.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return _address(_default_database())
+    path = uri.removeprefix(_SQLITE)
+    inside = (
+        uri.startswith(_SQLITE) and path[:1].isalnum() and "?" not in path and not path.startswith("file:")
+    )
+    return _address(project() / path) if inside else uri
 
 
 def _default_database() -> Path:
@@ -82,7 +92,8 @@ def database() -> Path | None:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return _default_database()
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
+    # A whole path stays as it is.
+    return project() / uri.removeprefix(_SQLITE).partition("?")[0] if uri.startswith(_SQLITE) else None
 
 
 def artifact_location(name: str) -> str | None:
