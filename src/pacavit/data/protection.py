@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -66,7 +67,7 @@ def refuse_prepared(path: Path, name: str, holding: bool = False) -> None:
         PacavitError: it is so.
     """
     real = _real(path)
-    for (dataset, folder), output in _prepared().items():
+    for (dataset, folder), output in _prepared(os.getcwd()).items():
         inside = real.is_relative_to(output)
         if inside or (holding and output.is_relative_to(real)):
             raise PacavitError(
@@ -75,8 +76,9 @@ def refuse_prepared(path: Path, name: str, holding: bool = False) -> None:
             )
 
 
-def _prepared() -> dict[tuple[str, Path], Path]:
-    """Return where prepared data sets really are, by data set and name, of all scales."""
+@cache  # of a folder of links it is asked for each
+def _prepared(project: str) -> dict[tuple[str, Path], Path]:
+    """Return where prepared data sets of all scales really are, by data set and name; the project is the folder now."""
     scales = [
         folder.name for folder in paths.path(paths.PARAMS, scale="*", page="*").parent.parent.glob("*/")
     ]
