@@ -154,7 +154,7 @@ def test_random_draws_follow_from_the_number_of_the_update(train):
     ("stage", "names"),
     [("pretrain", {}), ("coco", {}), ("ade20k", {"head": "paca"}), ("ade20k", {"head": "upernet"})],
 )
-def test_every_training_learns_in_bf16_what_it_learns_in_fp32(create_job, stage, names):
+def test_every_training_learns_in_bf16_what_it_learns_in_fp32(create_job, stage, names, capsys):
     """On the CPU, whose autocast is that of a GPU but for the list of operations."""
     losses = []
     for precision in ("fp32", "bf16"):
@@ -164,3 +164,4 @@ def test_every_training_learns_in_bf16_what_it_learns_in_fp32(create_job, stage,
         losses.append([point["train/loss"] for point in job.run.history() if "train/loss" in point])
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert any(map(is_progress, capsys.readouterr().out.splitlines()))
