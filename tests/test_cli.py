@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,16 @@ def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, typed)
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert typed("stages") == (2, "pacavit: the current folder is gone; change to another one\n")
+
+
+def test_a_stage_of_the_table_has_a_command_without_another_line(monkeypatch):
+    spec = replace(STAGES["clusters"], name="sizes", command="sizes {variant} --head {head} --seed {seed}")
+    monkeypatch.setitem(STAGES, "sizes", spec)
+    ran = []
+    monkeypatch.setattr("pacavit.cli._run", lambda *stage, **names: ran.append((stage, names)))
+    result = CliRunner().invoke(
+        cli, [*targets.command("sizes", "paper", variant="a", head="upernet", seed=1).split()[1:]]
+    )
+    assert result.exit_code == 0, result.output
+    assert ran == [(("sizes",), {"variant": "a", "head": "upernet", "seed": 1, "scale": "paper"})]
+    assert "sizes" in CliRunner().invoke(cli, ["--help"]).output

@@ -59,7 +59,41 @@ def _train(stage: str, scale: str, **names: str | int) -> None:
         sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Cli(click.Group):
+    """The commands of this module, and one for every other stage whose command begins with its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from pacavit.pipeline.table import STAGES
+
+        others = (name for name, spec in STAGES.items() if spec.command.split()[0] == name)
+        return sorted({*super().list_commands(ctx), *others})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        found = super().get_command(ctx, name)
+        return _stage_command(name) if found is None and name in self.list_commands(ctx) else found
+
+
+def _stage_command(stage: str) -> click.Command:
+    """Return a command with an argument and options for the wildcards of a stage."""
+    from pacavit.pipeline.table import STAGES
+
+    spec = STAGES[stage]
+    parameters = {
+        "variant": variant_argument,
+        "head": head_option,
+        "seed": seed_option,
+        "scale": scale_option,
+    }
+
+    def callback(**names: str | int) -> None:
+        _run(stage, **names)
+
+    for name in reversed((*spec.wildcards, "scale")):
+        callback = parameters[name](callback)
+    return click.command(stage, help=f"Run {spec.function}.")(callback)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.pass_context
 def cli(context: click.Context) -> None:

@@ -114,14 +114,18 @@ def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
         return models.build(models.mask_rcnn(encoder, found.classes or 80, options), "mmdet")
     encoder = models.backbone(variant, None, 0.0, list(found.clusters))
     classes = found.classes or 150
-    published = 512 if found.head == "upernet" else 256
-    sizes = {
+    page, sizes = Heads.model_fields[found.head].annotation, _sizes(weights, found.head)
+    options = page.model_construct(**{name: sizes.get(name, 1) for name in page.model_fields})
+    return models.build(models.SEGMENTORS[found.head](encoder, classes, options, crop=32, norm="BN"), "mmseg")
+
+
+def _sizes(weights: State, head: Head) -> dict[str, int]:
+    """Return the parameters of segmentation heads that shape tensors, by name, as the file has them."""
+    published = 512 if head == "upernet" else 256
+    return {
         "channels": _size(weights, "decode_head.conv_seg.weight", published, axis=1),
         "auxiliary_channels": _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1),
     }
-    page = Heads.model_fields[found.head].annotation
-    options = page.model_construct(**{name: sizes.get(name, 1) for name in page.model_fields})
-    return models.build(models.SEGMENTORS[found.head](encoder, classes, options, crop=32, norm="BN"), "mmseg")
 
 
 def _nearest_head(weights: State, found: Contents) -> Head:
