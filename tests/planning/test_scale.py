@@ -176,6 +176,15 @@ def test_labels_that_can_be_read_in_several_ways_or_none_are_refused_and_may_be_
     assert params.load("mine").data.ade20k.archives.first_class == labels[0]
 
 
+def test_labels_that_are_said_to_be_none_tell_which_is_the_first():
+    folders = segmentation([0, 1, 2, 3])
+    new("mine", "mini", segmentation=folders, classes=named(), ignored=[3])
+    source = params.load("mine").data.ade20k.archives
+    assert (source.first_class, source.ignored) == (0, [3])
+    with pytest.raises(PacavitError, match="do not fit with 3 names; say which label is the first class"):
+        new("other", "mini", segmentation=folders, classes=named(), ignored=[2])
+
+
 def test_label_maps_in_colours_are_refused():
     folders = segmentation([1, 2, 3])
     Image.new("RGB", (320, 240)).save(folders[1] / "0.png")

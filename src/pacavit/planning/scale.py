@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from pacavit import params, paths
+from pacavit.data.folders import ade20k
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_directory
@@ -38,8 +39,6 @@ _SIDES = {"mini": {"imagenet": 96, "dense": 256}, "paper": {"imagenet": 224, "de
 #: Passes over images of a training, likewise, and the epochs that they may be.
 _PASSES = {"mini": {"imagenet": 60_000, "coco": 6_000}, "paper": {"imagenet": 3_000_000, "coco": 600_000}}
 _EPOCHS = {"imagenet": (10, 300), "coco": (6, 60)}
-#: What is no label by custom.
-_VOID = 255
 
 
 @dataclass
@@ -199,7 +198,7 @@ def _look_at_labels(
         )
     names = _names(classes)
     if first_class is None:
-        first_class, ignored = _meaning(shares, len(names), shown, train_labels)
+        first_class, ignored = _meaning(shares, len(names), ignored, shown, train_labels)
     archives |= {"classes": names, "first_class": first_class, "ignored": sorted(ignored)}
     look = _look(archives, "ade20k", len(names))
     last = first_class + len(names) - 1
@@ -208,30 +207,30 @@ def _look_at_labels(
     return look
 
 
-def _meaning(shares: Collection[int], number: int, shown: str, folder: Path) -> tuple[int, list[int]]:
+def _meaning(
+    shares: Collection[int], number: int, ignored: Collection[int], shown: str, folder: Path
+) -> tuple[int, list[int]]:
     """Return the label of the first class, and those that are none, where there is one way to read them.
+
+    Args:
+        shares: labels that were seen.
+        number: of classes.
+        ignored: labels that are known to be none; without any, that is open too.
+        shown: the labels in words.
+        folder: that holds the maps.
 
     Raises:
         PacavitError: there are several, or none.
     """
-    seen = set(shares)
-    unlabelled = [0] if number > 1 else []  # beside a single class, 0 is what does not belong to it
-    readings = []
-    if seen <= set(range(number + 1)):
-        readings.append((1, unlabelled))
-    if 0 in seen and number > 1:
-        if seen - {_VOID} <= set(range(number)):
-            readings.append((0, sorted(seen & {_VOID})))
-        if seen - {_VOID} == set(range(number)):
-            readings = readings[-1:]  # each name has its label
-        if seen == set(range(number + 1)):
-            readings.append((0, [number]))
-    if len(readings) == 1:
-        return readings[0]
-    why = "can be read in several ways" if readings else "do not fit"
+    found = ade20k.readings(shares, number)
+    if ignored:
+        found = [(first, none) for first, none in found if set(none) == set(ignored)]
+    if len(found) == 1:
+        return found[0]
+    why = "can be read in several ways" if found else "do not fit"
     ways = " or ".join(
         " ".join([f"--first-class {first}", *(f"--ignored {label}" for label in none)])
-        for first, none in readings
+        for first, none in found
     )
     raise PacavitError(
         f"{folder}: labels {shown} {why} with {number} names; say "
