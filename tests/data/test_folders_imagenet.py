@@ -119,7 +119,9 @@ def test_splits_are_not_taken_for_classes(provide, splits):
     for split in splits:
         for name in ("cat", "dog"):
             picture(f"mine/{split}/{name}/0.png")
-    with pytest.raises(PacavitError, match=r"mine: .* are splits, not classes; leave val_fraction out"):
+    with pytest.raises(
+        PacavitError, match=r"mine: .* are splits, not classes; name them train and val, without"
+    ):
         provide(val_fraction=0.2)
 
 

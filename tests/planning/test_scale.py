@@ -104,6 +104,18 @@ def test_a_scale_to_detect_fits_photographs():
     assert given.pretrain == params.load("mini").pretrain
 
 
+def test_only_folders_that_are_packed_as_classes_count():
+    for name in ("dog", "cat", "__MACOSX", ".ipynb_checkpoints"):
+        pictures(f"photos/{name}", 5)
+    assert "8 train and 2 val images, 2 classes" in new("mine", "mini", images=Path("photos"))
+    classes()
+    pictures("my photos/test/dog", 3)
+    text = new("other", "mini", images=Path("my photos"))
+    assert "15 train and 15 val images, 3 classes" in text
+    assert "left out, neither train nor val: test" in text
+    assert params.load("other").data.imagenet.archives.val_fraction is None
+
+
 def test_a_scale_to_segment_fits_photographs():
     text = new("mine", "mini", segmentation=segmentation([0, 1, 2, 255]), classes=named())
     given = params.load("mine")
@@ -210,8 +222,9 @@ def test_classes_that_a_page_does_not_take_are_one_line(names, options, message)
     ("arguments", "message"),
     [
         ({"images": Path("none")}, "none: no such folder"),
-        ({"images": Path("my photos/train/dog")}, "0 class folders; expected two or more"),
-        ({"images": Path("mixed")}, "has test, train; expected train and val and no more"),
+        ({"images": Path("my photos/train/dog")}, "0 class folders; expected .* two or more"),
+        ({"images": Path("mixed")}, "test and train are splits, not classes; name them train and val"),
+        ({"images": Path("large")}, "Train and Val are splits, not classes; name them train and val"),
         ({"images": Path("empty")}, "no image that can be opened among 0 files"),
         ({"coco": [Path("mixed"), Path("none.json")] * 2}, "none.json: not COCO's JSON"),
         ({"segmentation": segmentation}, "name the classes with --classes FILE"),
@@ -222,6 +235,8 @@ def test_what_is_no_such_data_is_refused_and_nothing_is_written(arguments, messa
     classes()
     Path("mixed/test").mkdir(parents=True)
     Path("mixed/train").mkdir()
+    for split in ("Train", "Val"):
+        pictures(f"large/{split}/cat", 3)
     Path("empty/a").mkdir(parents=True)
     Path("empty/b").mkdir()
     arguments = {key: value([0, 1]) if callable(value) else value for key, value in arguments.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -22,9 +21,11 @@ from ruamel.yaml.comments import CommentedSeq
 
 from pacavit import params, paths
 from pacavit.data.folders import ade20k
+from pacavit.data.folders.files import Skipped, entries
+from pacavit.data.folders.imagenet import check_class_folders
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
-from pacavit.files import atomic_directory
+from pacavit.files import atomic_directory, printable
 from pacavit.planning import amounts
 
 #: Images that are opened for their sizes, and label maps that are read.
@@ -139,19 +140,17 @@ def _summary(scale: str, like: str, looks: Mapping[str, Look]) -> str:
 
 def _look_at_classes(folder: Path) -> Look:
     names = _folders(folder)
-    split = set(names) == set(_SPLITS)
-    if not split and {"train", "training"} & set(names):
-        raise PacavitError(
-            f"{folder}: has {', '.join(names)}; expected train and val and no more: rename them, or name a folder that "
-            "holds the classes"
-        )
-    classes = _folders(folder / "train") if split else names
-    if len(classes) < 2:
-        raise PacavitError(f"{folder}: {len(classes)} class folders; expected two or more, of images each")
+    split = set(names) >= set(_SPLITS)
+    top = folder / "train" if split else folder
+    classes = _folders(top)
+    check_class_folders(top, classes, to_split=not split)
     archives: dict[str, Any] = {"kind": "folder", "directory": folder.as_posix()}
     if not split:
         archives["val_fraction"] = _VAL_FRACTION
-    return _look(archives, "imagenet", len(classes))
+    look = _look(archives, "imagenet", len(classes))
+    if split and (others := sorted(set(names) - set(_SPLITS))):
+        look.notes.append(f"left out, neither train nor val: {', '.join(map(printable, others))}")
+    return look
 
 
 def _look_at_coco(train: Path, train_json: Path, val: Path, val_json: Path) -> Look:
@@ -289,9 +288,7 @@ def _some(files: Sequence[Path]) -> Iterable[Path]:
 
 def _folders(folder: Path) -> list[str]:
     _require(folder)
-    return sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return [path.name for path in entries(folder, Skipped()) if path.is_dir()]
 
 
 def _require(folder: Path) -> None:
