@@ -31,6 +31,8 @@ FORBIDDEN = {
     "torch.hub.load",
     *("yaml.load", "yaml.unsafe_load", "yaml.full_load"),
 }
+#: Ways of ruamel's YAML that make plain values alone.
+SAFE_YAML = ("'safe'", "'rt'")
 METHODS = {"extractall", "unpack_archive"}
 #: Modules that run code found in a file, under whatever name their functions are imported.
 MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
@@ -65,8 +67,8 @@ def faults(source: str) -> list[str]:
             found.append(f"{name} with allow_pickle")
         if keywords.get("shell", "False") != "False":
             found.append(f"{name} with shell")
-        if name.rpartition(".")[2] == "YAML" and keywords.get("typ") != "'safe'":
-            found.append("YAML without typ='safe'")
+        if name.rpartition(".")[2] == "YAML" and keywords.get("typ") not in SAFE_YAML:
+            found.append("YAML that makes objects")
     return found
 
 

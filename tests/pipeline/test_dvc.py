@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pacavit import params
 from pacavit.errors import PacavitError
 from pacavit.pipeline import dvc
+
+#: Parameters of the miniature.
+GIVEN = params.load("mini")
 
 WHOLE = "schema: '2.0'\nstages:\n  code:\n    cmd: pacavit code\n    outs:\n    - path: code.json\n      md5: abc\n"
 
@@ -20,9 +24,9 @@ def lock(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_whole_lock_is_read_and_none_is_empty(lock):
-    assert dvc.Lock("mini")._stages == {}
+    assert dvc.Lock("mini", GIVEN)._stages == {}
     lock.write_text(WHOLE)
-    assert dvc.Lock("mini")._stages["code"]["outs"] == [{"path": "code.json", "md5": "abc"}]
+    assert dvc.Lock("mini", GIVEN)._stages["code"]["outs"] == [{"path": "code.json", "md5": "abc"}]
 
 
 @pytest.mark.parametrize("place", ["within", "all", "first"])
@@ -33,7 +37,7 @@ def test_a_conflict_of_gits_is_told_with_its_lines_and_how_to_end_it(lock, place
     if place == "first":
         lock.write_text(f"<<<<<<< HEAD\n{WHOLE}")
     with pytest.raises(PacavitError, match=r"^dvc\.lock: conflict of Git's at line \d+;") as caught:
-        _ = dvc.Lock("mini")._stages
+        _ = dvc.Lock("mini", GIVEN)._stages
     assert "git checkout --ours dvc.lock" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -60,7 +64,7 @@ def test_a_conflict_of_gits_is_told_with_its_lines_and_how_to_end_it(lock, place
 def test_a_damaged_lock_is_told_in_one_line(lock, content):
     lock.write_bytes(content)
     with pytest.raises(PacavitError, match=r"^dvc\.lock: is not as DVC writes it") as caught:
-        _ = dvc.Lock("mini")._stages
+        _ = dvc.Lock("mini", GIVEN)._stages
     assert "\n" not in str(caught.value)
 
 

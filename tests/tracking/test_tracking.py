@@ -149,7 +149,7 @@ def test_switched_off_nothing_but_the_files_is_left(work, job):
     with job() as run:
         run.log({"loss": 1.0}, 1)
     assert {path.name for path in work.iterdir()} == {tracking.INFO, tracking.METRICS}
-    assert {path.name for path in Path().iterdir()} == {"data.txt", "work"}
+    assert {path.name for path in Path().iterdir()} == {"data.txt", "params", "work"}
 
 
 def test_no_environment_variable_is_written_down(work, job, monkeypatch):

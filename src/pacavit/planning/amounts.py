@@ -84,7 +84,7 @@ def _found(scale: str, given: params.Params, dataset: str) -> Amount:
     page = getattr(given.data, dataset)
     prepared = targets.path(f"prepare_{dataset}.data", scale)
     if (prepared / MANIFEST).is_file():
-        with suppress(PacavitError, KeyError):  # a damaged manifest is told of by who reads the data
+        with suppress(PacavitError, KeyError):  # a damaged manifest is an error of who reads the data
             return Amount(read_manifest(prepared)["counts"], _gigabytes(prepared), f"{prepared}, as prepared")
     if page.archives.kind == "folder":
         return of_folder(f"params/{scale}/data.yaml: {dataset}", page.archives)

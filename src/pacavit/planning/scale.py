@@ -413,19 +413,19 @@ def _page(source: Path, changes: Mapping[str, Any], scale: str, like: str) -> st
     text = source.read_text(encoding="utf-8")
     if not changes:
         return text
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.representer.add_representer(
+    pages = YAML(typ="rt")
+    pages.width = 4096
+    pages.representer.add_representer(
         type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    content = yaml.load(text)
+    content = pages.load(text)
     for place, value in changes.items():
         *sections, key = place.split(".")
         section = reduce(getitem, sections, content)
         section[key] = _in_a_line(value)
         section.ca.items.pop(key, None)
     written = io.StringIO()
-    yaml.dump(content, written)
+    pages.dump(content, written)
     lines = written.getvalue().splitlines()
     while lines[0].startswith("#"):
         del lines[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pacavit
 from pacavit.errors import PacavitError
+from pacavit.paths import project_root
 
 
 def check() -> None:
@@ -28,11 +29,17 @@ def check() -> None:
         # PYTHONIOENCODING has its own say; a sign that cannot be shown stops nothing.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    own, running = Path("src/pacavit").resolve(), Path(pacavit.__file__).resolve().parent
+    root = project_root() or Path()
+    own, running = (root / "src/pacavit").resolve(), Path(pacavit.__file__).resolve().parent
     chosen = [
         Path(folder).resolve() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder
     ]
-    if Path(".venv/pyvenv.cfg").exists() and own.is_dir() and own != running and running.parent not in chosen:
+    if (
+        (root / ".venv/pyvenv.cfg").exists()
+        and own.is_dir()
+        and own != running
+        and running.parent not in chosen
+    ):
         raise PacavitError(
             f"{running}: that code runs here, not this folder's src/pacavit, for .venv was copied from there or that "
             "of another project is active; `deactivate`, then `make install` makes .venv anew"
