@@ -91,7 +91,8 @@ def walk(
     Raises:
         PacavitError: a folder cannot be read, or a link leads nowhere, around in a circle or into a prepared data set.
     """
-    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, (), prepared)
+    above = tuple(map(str, Path(os.path.realpath(folder)).parents))
+    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, above, prepared)
 
 
 def _walk(

@@ -15,7 +15,16 @@ from tqdm import tqdm
 from pacavit.data.archives import add_to_tar, new_tar
 from pacavit.data.classes import check_names
 from pacavit.data.devkit import write_devkit
-from pacavit.data.folders.files import Picture, Skipped, contents, entries, look, report_changes, walk
+from pacavit.data.folders.files import (
+    Picture,
+    Skipped,
+    contents,
+    entries,
+    listed,
+    look,
+    report_changes,
+    walk,
+)
 from pacavit.errors import PacavitError
 from pacavit.files import printable
 from pacavit.params.data import ImageFolder
@@ -66,10 +75,14 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
                 skipped.add("neither train nor val", path)
         skipped.report(str(folder))
         train, val = (_classes(folder / split) for split in ("train", "val"))
-        if other := sorted(train.keys() ^ val.keys()):
-            lacks = "val" if other[0] in train else "train"
+        lacking = [
+            f"not in {split}: {listed(sorted(names))}"
+            for split, names in (("val", train.keys() - val.keys()), ("train", val.keys() - train.keys()))
+            if names
+        ]
+        if lacking:
             raise PacavitError(
-                f"{folder}: class {other[0]!r} is not in {lacks}; add images of it, or remove it"
+                f"{folder}: {'; '.join(lacking)}; add images of these classes, or remove their folders"
             )
         return train, val
     train, val = {}, {}
