@@ -104,6 +104,14 @@ def test_a_scale_to_detect_fits_photographs():
     assert given.pretrain == params.load("mini").pretrain
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_annotations_are_read_in_the_encodings_that_are_packed(encoding):
+    where = detection()
+    for path in where[1::2]:
+        path.write_text(path.read_text(), encoding=encoding)
+    assert "6 train and 2 val images, 2 classes" in new("mine", "mini", coco=where)
+
+
 def test_only_folders_that_are_packed_as_classes_count():
     for name in ("dog", "cat", "__MACOSX", ".ipynb_checkpoints"):
         pictures(f"photos/{name}", 5)

@@ -139,7 +139,7 @@ def _of_split(source: Any) -> int:
         )
     path = Path(source.annotations)
     try:
-        return len(json.loads(path.read_text(encoding="utf-8-sig"))["images"])
+        return len(json.loads(path.read_bytes())["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PacavitError(
             f"{path}: not COCO's JSON ({type(error).__name__}: {error}); expected images, annotations and categories"

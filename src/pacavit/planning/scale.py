@@ -160,7 +160,7 @@ def _look_at_coco(train: Path, train_json: Path, val: Path, val_json: Path) -> L
         "val": {"images": val.as_posix(), "annotations": val_json.as_posix()},
     }
     try:
-        content = json.loads(train_json.read_text(encoding="utf-8-sig"))
+        content = json.loads(train_json.read_bytes())
         categories = len(content["categories"])
         _, counts = np.unique([str(each["image_id"]) for each in content["annotations"]], return_counts=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
