@@ -234,7 +234,9 @@ def test_classes_that_a_page_does_not_take_are_one_line(names, options, message)
         ({"images": Path("mixed")}, "test and train are splits, not classes; name them train and val"),
         ({"images": Path("large")}, "Train and Val are splits, not classes; name them train and val"),
         ({"images": Path("empty")}, "no image that can be opened among 0 files"),
-        ({"coco": [Path("mixed"), Path("none.json")] * 2}, "none.json: not COCO's JSON"),
+        ({"coco": [Path("mixed"), Path("none.json")] * 2}, "none.json: cannot be read"),
+        ({"coco": [Path("mixed"), Path("null.json")] * 2}, r"null.json is not COCO's JSON \(a null\)"),
+        ({"coco": [Path("mixed"), Path("empty.json")] * 2}, "empty.json: no images in it"),
         ({"segmentation": segmentation}, "name the classes with --classes FILE"),
         ({"segmentation": [Path("none")] * 4}, "none: no such folder"),
     ],
@@ -245,6 +247,8 @@ def test_what_is_no_such_data_is_refused_and_nothing_is_written(arguments, messa
     Path("mixed/train").mkdir()
     for split in ("Train", "Val"):
         pictures(f"large/{split}/cat", 3)
+    Path("null.json").write_text("null")
+    Path("empty.json").write_text('{"images": [], "annotations": [], "categories": []}')
     Path("empty/a").mkdir(parents=True)
     Path("empty/b").mkdir()
     arguments = {key: value([0, 1]) if callable(value) else value for key, value in arguments.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -20,12 +19,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from pacavit import params, paths
+from pacavit.data import annotations
 from pacavit.data.folders import ade20k
 from pacavit.data.folders.files import Skipped, entries
 from pacavit.data.folders.imagenet import check_class_folders
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
-from pacavit.files import atomic_directory, printable
+from pacavit.files import atomic_directory, printable, read_source
 from pacavit.planning import amounts
 
 #: Images that are opened for their sizes, and label maps that are read.
@@ -159,16 +159,10 @@ def _look_at_coco(train: Path, train_json: Path, val: Path, val_json: Path) -> L
         "train": {"images": train.as_posix(), "annotations": train_json.as_posix()},
         "val": {"images": val.as_posix(), "annotations": val_json.as_posix()},
     }
-    try:
-        content = json.loads(train_json.read_bytes())
-        categories = len(content["categories"])
-        _, counts = np.unique([str(each["image_id"]) for each in content["annotations"]], return_counts=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PacavitError(
-            f"{train_json}: not COCO's JSON ({type(error).__name__}: {error}); expected images, annotations and "
-            "categories"
-        ) from None
-    look = _look(archives, "coco", categories)
+    contents = [annotations.decode(read_source(path), str(path)) for path in (train_json, val_json)]
+    images = [str(each.get("image_id")) for each in contents[0]["annotations"] if isinstance(each, dict)]
+    _, counts = np.unique(images, return_counts=True)
+    look = _look(archives, "coco", len(contents[0]["categories"]))
     look.objects = int(counts.max(initial=0))
     return look
 
