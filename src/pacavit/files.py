@@ -19,6 +19,7 @@ from pacavit.errors import PacavitError
 MANIFEST = "manifest.json"
 #: In the names of files and folders that are being written.
 _TEMPORARY = ".tmp"
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "__pycache__", "lost+found"})
 
 
 class DiskError(PacavitError):
@@ -179,6 +180,11 @@ def read_source(path: Path) -> bytes:
     """
     with reading(path):
         return Path(path).read_bytes()
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or one that systems put among the user's."""
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def printable(name: Path | str) -> str:

@@ -203,7 +203,10 @@ NUMBER = "annotation 2"
             {"segmentation": {"size": [HEIGHT, WIDTH], "counts": LENGTHS[:-1]}},
             NUMBER + " has run lengths of .* in all",
         ),
-        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [-5, 3077]}}, NUMBER + " has run lengths of"),
+        (
+            {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [-5, 3077]}},
+            NUMBER + " has a run of -5 pixels",
+        ),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": TEXT[:-1]}}, NUMBER + " has run lengths"),
         (
             {"segmentation": {"size": [HEIGHT, WIDTH], "counts": "é"}},
@@ -226,6 +229,10 @@ NUMBER = "annotation 2"
         ),
         (
             {"bbox": [0.1, 0.1, 0.5, 0.5], "segmentation": [[0.1, 0.1, 0.6, 0.1, 0.6, 0.6]]},
+            NUMBER + " has coordinates from 0 to 1; expected pixels",
+        ),
+        (
+            {"bbox": LEFT_OUT, "segmentation": [[0.1, 0.1, 0.6, 0.1, 0.6, 0.6]]},
             NUMBER + " has coordinates from 0 to 1; expected pixels",
         ),
         ({"iscrowd": 2}, NUMBER + ": iscrowd: .*0 or 1"),
@@ -294,7 +301,10 @@ def test_a_split_without_objects_to_learn_is_refused(own, split, changes, messag
         ),
         ({"categories": [{"id": 3}]}, "category 3: name: field required"),
         ({"categories": [{"name": "a"}]}, "category in place 1: id: field required"),
-        ({"categories": [{"id": 3, "name": " "}]}, "the name of class 1 of 1 is ' '"),
+        (
+            {"categories": [{"id": 3, "name": " "}]},
+            "the name of class 1 of 1 is ' '; expected a name with visible characters",
+        ),
         ({"categories": ["a"]}, "category in place 1: .*"),
         (
             {"images": [{"id": 9, "file_name": "9 ö.png"}, {"id": 9, "file_name": "4 ö.png"}]},
@@ -303,6 +313,10 @@ def test_a_split_without_objects_to_learn_is_refused(own, split, changes, messag
         (
             {"images": [{"id": 9, "file_name": "9 ö.png"}, {"id": 4, "file_name": "9 ö.png"}]},
             r"image 9 ö\.png stands 2 times \(ids 9, 4\)",
+        ),
+        (
+            {"images": [{"id": 9, "file_name": "9 ö.png"}, {"id": 4, "file_name": "../train/./9 ö.png"}]},
+            r"mine/train/9 ö\.png stands 2 times \(ids 9, 4\)",
         ),
         ({"images": [{"id": 9}]}, "image 9: file_name: field required"),
         ({"images": [{"file_name": "9 ö.png"}]}, "image in place 1: id: field required"),
@@ -325,7 +339,7 @@ def test_sizes_are_read_from_the_images(own, capsys):
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((HEIGHT, WIDTH), "annotations are for the image as stored"),
+        ((HEIGHT, WIDTH), r"64 × 48, but 48 × 64 as image 9 of mine/train\.json: mend width and height"),
         ((640, 480), r"64 × 48, but 640 × 480 as image 9"),
     ],
 )
@@ -339,8 +353,10 @@ def test_a_turned_photograph_has_the_size_that_people_see(own):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (HEIGHT, WIDTH), "red").save("mine/train/9.jpg", exif=exif)
-    images = [{"id": 9, "file_name": "9.jpg", "width": WIDTH, "height": HEIGHT}]
-    assert len(own.pack(content(images=images))) == 1
+    image = {"id": 9, "file_name": "9.jpg", "width": WIDTH, "height": HEIGHT}
+    assert len(own.pack(content(images=[image]))) == 1
+    with pytest.raises(PacavitError, match=r"its annotations are for the image as stored; save it upright"):
+        own.pack(content(images=[{**image, "width": HEIGHT, "height": WIDTH}]))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -401,6 +417,13 @@ def test_a_summary_tells_images_and_objects_of_each_class(own, capsys):
     own.pack(content(item(1), item(2, iscrowd=1), item(3, category=1)))
     line = "coco train: 2 images, 1 of them without objects; 3 objects, 1 of them crowds; square: 1, tri: 2"
     assert line in capsys.readouterr().out
+
+
+def test_a_name_does_not_break_a_line_of_the_log(own, capsys):
+    named = content(categories=[{"id": 3, "name": "tri\u2028angle"}, {"id": 1, "name": "square"}])
+    own.write("val", named)
+    own.pack(named)
+    assert "objects, 0 of them crowds; square: 0, tri\\u2028angle: 1\n" in capsys.readouterr().out
 
 
 def test_images_that_are_too_small_to_train_on_are_named(own, capsys):

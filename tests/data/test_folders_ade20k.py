@@ -1,6 +1,7 @@
 """Folders of images and label maps become a segmentation data set; no image is lost and no label is shifted."""
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -138,6 +139,8 @@ def test_what_is_no_pair_is_named(prepare, capsys):
 def test_label_maps_that_do_not_fit_are_named(refused):
     where = folders()
     path = Path("mine/val/labels/1.png")
+    Image.fromarray(np.ones((36, 48), np.float32)).save(path, "TIFF")
+    refused(where, r"mine/val/labels/1\.png: has floats, and a label map has a whole number a pixel")
     path.unlink()
     refused(where, r"mine/val/labels/1\.png: missing, and mine/val/images/1\.jpg needs it")
     picture(path, 1)
@@ -148,12 +151,15 @@ def test_label_maps_that_do_not_fit_are_named(refused):
     refused(where, r"1\.png: has 36 × 48 pixels, and mine/val/images/1\.jpg 48 × 36; make them alike")
     path.write_bytes(b"no image")
     refused(where, r"^mine/val/labels/1\.png: not readable as an image")
+    shutil.rmtree("mine/val/labels")
+    refused(where, r"^mine/val/labels: no such folder; set val\.labels in data\.yaml")
 
 
 @pytest.mark.parametrize(
     ("options", "labels", "expected"),
     [
-        ({}, [0, 1, 2], [0, 1, 2]),  # ADE20K's own
+        ({}, [1, 2], [1, 2]),
+        ({"first_class": 1}, [0, 1, 2], [0, 1, 2]),  # ADE20K's own
         ({"first_class": 0, "ignored": [2]}, [0, 1, 2], [1, 2, 0]),  # CamVid's
         ({"first_class": 0, "ignored": [255]}, [0, 1, 255], [1, 2, 0]),  # Cityscapes'
         ({"first_class": 7, "ignored": [0, 1, 255]}, [0, 1, 7, 8, 255], [0, 0, 1, 2, 0]),
@@ -178,6 +184,20 @@ def test_a_label_that_is_no_class_is_refused(refused, options, labels, label):
         folders(labels=labels, **options),
         rf"2 label maps of train .*mine/train/labels/0\.png: has label {label}, and classes are .*set first_class",
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "labels", "ways"),
+    [
+        (2, [0, 1, 2], r"first_class: 1, ignored: \[0\] or first_class: 0, ignored: \[2\]"),
+        (3, [0, 1], r"first_class: 1, ignored: \[0\] or first_class: 0, ignored: \[\]"),
+        (2, [0, 1], r"first_class: 0, ignored: \[\]"),
+    ],
+)
+def test_what_label_0_means_is_not_guessed(refused, number, labels, ways):
+    """Maps counted from 0, with a void label at the end or without one, look like those of ADE20K."""
+    where = folders(labels=labels) | {"classes": [f"class {i}" for i in range(number)]}
+    refused(where, rf"labels .* seen with {number} classes, .*; set {ways} in data\.yaml")
 
 
 def test_a_class_cannot_be_ignored(from_source):
@@ -207,12 +227,14 @@ def test_beside_a_single_class_0_is_the_background(prepare, refused):
 
 
 def test_a_mask_of_0_and_255_is_not_taken_without_a_word(refused):
-    refused({**folders(labels=[0, 255]), "classes": ["crack"]}, r"has label 255, and classes are 1 to 1")
+    refused(
+        {**folders(labels=[0, 255]), "classes": ["crack"]}, r"has label 255, and .*; set first_class: 255"
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "I;16"])
 def test_label_maps_of_every_depth_are_read(prepare, mode):
-    where = folders(labels=[0, 1])
+    where = folders(labels=[0, 1], first_class=1)
     for path in Path("mine").rglob("labels/*.png"):
         values = np.asarray(Image.open(path))
         if mode == "P":
@@ -236,14 +258,14 @@ def test_maps_without_any_label_are_refused(refused, split):
 
 
 def test_single_maps_without_a_label_are_named(prepare, capsys):
-    where = folders()
+    where = folders(first_class=1)
     label_map("mine/train/labels/1.png", 0)
     prepare(where)
     assert "1 of 2 label maps have no label: mine/train/labels/1.png" in capsys.readouterr().out
 
 
 def test_shares_of_the_classes_are_printed(prepare, capsys):
-    prepare(folders(labels=[0, 1, 1, 1]))
+    prepare(folders(labels=[0, 1, 1, 1], first_class=1))
     printed = capsys.readouterr().out
     assert "prepare ade20k: share of the pixels of train and val" in printed
     assert "  sky: 75.00%, 75.00%" in printed

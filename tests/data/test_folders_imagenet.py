@@ -96,8 +96,8 @@ def test_an_unpacked_imagenet_keeps_its_synsets(images):
         ([], r"mine/train: no such folder; expected a folder of images a class"),
         (["train/a/1.png", "val/a/1.png"], r"mine/train: 1 class folders; expected .* two or more"),
         (
-            ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/c/1.png"],
-            r"class 'b' is not in val; add images",
+            ["train/a/1.png", "train/b/1.png", "train/d/1.png", "val/a/1.png", "val/c/1.png"],
+            r"not in val: b, d; not in train: c; add images of these classes",
         ),
         (["train/a/1.png", "train/b/.hidden", "val/a/1.png"], r"mine/train/b: no images; add some"),
         (["train/a/1.png", "train/b/notes.txt", "val/a/1.png"], r"mine/train/b: no images; add some"),
@@ -119,7 +119,9 @@ def test_splits_are_not_taken_for_classes(provide, splits):
     for split in splits:
         for name in ("cat", "dog"):
             picture(f"mine/{split}/{name}/0.png")
-    with pytest.raises(PacavitError, match=r"mine: .* are splits, not classes; leave val_fraction out"):
+    with pytest.raises(
+        PacavitError, match=r"mine: .* are splits, not classes; name them train and val, without"
+    ):
         provide(val_fraction=0.2)
 
 
@@ -211,7 +213,10 @@ def test_links_that_lead_nowhere_or_around_are_refused(provide):
     classes("cat", "dog")
     for target, message in (
         ("nowhere", r"mine/train/cat/link: is a link that leads nowhere"),
-        ("../..", r"mine/train/cat/link: is a link to a folder that holds it|link to a folder that holds it"),
+        *(
+            (above, r"mine/train/cat/link: is a link to a folder that holds it")
+            for above in (".", "..", "../..")
+        ),
         ("link", r"mine/train/cat/link: is a link that leads nowhere"),
     ):
         os.symlink(target, "mine/train/cat/link")

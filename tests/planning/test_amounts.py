@@ -49,11 +49,12 @@ def test_without_data_of_ones_own_the_official_numbers_count(project):
     }
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".PNG", ".webp", ".JPEG"])
+@pytest.mark.parametrize("suffix", [".jpg", ".PNG", ".webp", ".JPEG", ".tga", ".jfif", ".avif"])
 def test_images_in_class_folders_are_counted(project, suffix):
     for split, number in (("train", 3), ("val", 2)):
         for name in ("dog", "a cat"):
             images(f"photos/{split}/{name}", number, suffix)
+        images(f"photos/{split}/dog/__MACOSX", 1, suffix)
     Path("photos/train/dog/notes.txt").write_text("text")
     found = amount("imagenet", {"kind": "folder", "directory": "photos"})
     assert found.images == {"train": 6, "val": 4}
@@ -62,10 +63,10 @@ def test_images_in_class_folders_are_counted(project, suffix):
 
 
 def test_a_folder_that_is_to_be_split_is_shared_out(project):
-    images("photos/dog", 6)
-    images("photos/cat", 4)
+    for name, number in (("dog", 7), ("cat", 7), ("bird", 2)):
+        images(f"photos/{name}", number)
     found = amount("imagenet", {"kind": "folder", "directory": "photos", "val_fraction": 0.2})
-    assert found.images == {"train": 8, "val": 2}
+    assert found.images == {"train": 13, "val": 3}  # of each class one at least
 
 
 def test_images_of_coco_are_those_of_its_annotations(project):

@@ -104,6 +104,26 @@ def test_a_scale_to_detect_fits_photographs():
     assert given.pretrain == params.load("mini").pretrain
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_annotations_are_read_in_the_encodings_that_are_packed(encoding):
+    where = detection()
+    for path in where[1::2]:
+        path.write_text(path.read_text(), encoding=encoding)
+    assert "6 train and 2 val images, 2 classes" in new("mine", "mini", coco=where)
+
+
+def test_only_folders_that_are_packed_as_classes_count():
+    for name in ("dog", "cat", "__MACOSX", ".ipynb_checkpoints"):
+        pictures(f"photos/{name}", 5)
+    assert "8 train and 2 val images, 2 classes" in new("mine", "mini", images=Path("photos"))
+    classes()
+    pictures("my photos/test/dog", 3)
+    text = new("other", "mini", images=Path("my photos"))
+    assert "15 train and 15 val images, 3 classes" in text
+    assert "left out, neither train nor val: test" in text
+    assert params.load("other").data.imagenet.archives.val_fraction is None
+
+
 def test_a_scale_to_segment_fits_photographs():
     text = new("mine", "mini", segmentation=segmentation([0, 1, 2, 255]), classes=named())
     given = params.load("mine")
@@ -176,6 +196,15 @@ def test_labels_that_can_be_read_in_several_ways_or_none_are_refused_and_may_be_
     assert params.load("mine").data.ade20k.archives.first_class == labels[0]
 
 
+def test_labels_that_are_said_to_be_none_tell_which_is_the_first():
+    folders = segmentation([0, 1, 2, 3])
+    new("mine", "mini", segmentation=folders, classes=named(), ignored=[3])
+    source = params.load("mine").data.ade20k.archives
+    assert (source.first_class, source.ignored) == (0, [3])
+    with pytest.raises(PacavitError, match="do not fit with 3 names; say which label is the first class"):
+        new("other", "mini", segmentation=folders, classes=named(), ignored=[2])
+
+
 def test_label_maps_in_colours_are_refused():
     folders = segmentation([1, 2, 3])
     Image.new("RGB", (320, 240)).save(folders[1] / "0.png")
@@ -201,10 +230,13 @@ def test_classes_that_a_page_does_not_take_are_one_line(names, options, message)
     ("arguments", "message"),
     [
         ({"images": Path("none")}, "none: no such folder"),
-        ({"images": Path("my photos/train/dog")}, "0 class folders; expected two or more"),
-        ({"images": Path("mixed")}, "has test, train; expected train and val and no more"),
+        ({"images": Path("my photos/train/dog")}, "0 class folders; expected .* two or more"),
+        ({"images": Path("mixed")}, "test and train are splits, not classes; name them train and val"),
+        ({"images": Path("large")}, "Train and Val are splits, not classes; name them train and val"),
         ({"images": Path("empty")}, "no image that can be opened among 0 files"),
-        ({"coco": [Path("mixed"), Path("none.json")] * 2}, "none.json: not COCO's JSON"),
+        ({"coco": [Path("mixed"), Path("none.json")] * 2}, "none.json: cannot be read"),
+        ({"coco": [Path("mixed"), Path("null.json")] * 2}, r"null.json is not COCO's JSON \(a null\)"),
+        ({"coco": [Path("mixed"), Path("empty.json")] * 2}, "empty.json: no images in it"),
         ({"segmentation": segmentation}, "name the classes with --classes FILE"),
         ({"segmentation": [Path("none")] * 4}, "none: no such folder"),
     ],
@@ -213,6 +245,10 @@ def test_what_is_no_such_data_is_refused_and_nothing_is_written(arguments, messa
     classes()
     Path("mixed/test").mkdir(parents=True)
     Path("mixed/train").mkdir()
+    for split in ("Train", "Val"):
+        pictures(f"large/{split}/cat", 3)
+    Path("null.json").write_text("null")
+    Path("empty.json").write_text('{"images": [], "annotations": [], "categories": []}')
     Path("empty/a").mkdir(parents=True)
     Path("empty/b").mkdir()
     arguments = {key: value([0, 1]) if callable(value) else value for key, value in arguments.items()}

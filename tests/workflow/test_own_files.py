@@ -2,9 +2,14 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
+from few_pictures import hashes
 from workflow_repository import Checkout
+
+from pacavit.data.registry import DATASETS
 
 WEIGHTS = "checkpoints/mini/coco/test_pacavit/seed0.safetensors"
 FOLLOWING = {"archives_coco", "prepare_coco", "coco@test_pacavit-0"}
@@ -85,3 +90,22 @@ def test_a_folder_that_is_gone_leaves_everything_up_to_date_here_and_in_a_clone(
     clone.run("dvc", "remote", "add", "--default", "--local", "store", str(checkout.folder / ".dvc/cache"))
     clone.run("dvc", "pull", "--quiet", check=False)  # some targets were not made
     assert clone.snakemake(WEIGHTS) == set()
+
+
+@pytest.mark.slow
+def test_what_stands_where_the_pipeline_writes_is_left_alone(unbuilt):
+    unbuilt.run("pacavit", "dvc")
+    archives = unbuilt.folder / "data/mini/archives/coco"
+    photos = unbuilt.folder / "data/mini/ade20k/photos"
+    for path in (*(archives / file.name for file in DATASETS["coco"].files.values()), photos / "1.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{path.name} of the user's")
+    before = hashes(archives), hashes(photos)
+    refused = "data/mini/ade20k: would be replaced, and holds files that this project has not written"
+    assert refused in unbuilt.run("snakemake", "--cores", "1", "data/mini/ade20k", check=False)
+    source = {"kind": "own", "directory": "data/mini/archives/coco", "verify": "nothing"}
+    unbuilt.change("data", "coco.archives", source)
+    real = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    unbuilt.run("dvc", "repro", "archives_coco", **real)
+    assert refused in unbuilt.run("dvc", "repro", "prepare_ade20k", check=False, **real)
+    assert (hashes(archives), hashes(photos)) == before

@@ -48,10 +48,15 @@ class Checkout:
             **more,
         }
 
-    def run(self, *command: str, check: bool = True) -> str:
+    def run(self, *command: str, check: bool = True, **more: str) -> str:
         """Type a command; return what it printed."""
         result = subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=300
+            command,
+            cwd=self.folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         if check and result.returncode:
             raise AssertionError(

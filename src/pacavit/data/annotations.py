@@ -204,9 +204,9 @@ def index(content: Mapping[str, list], mended: Counter) -> tuple[dict[int, Image
         ("image", [(image.id, image.file_name) for image in images]),
         ("category", [(category.id, category.name) for category in categories]),
     ):
-        for number, names in _repeated(pairs):
+        for number, names in repeated(pairs):
             refused.append(f"{kind} id {number} stands {len(names)} times ({', '.join(map(str, names))})")
-    for name, numbers in _repeated([(image.file_name, image.id) for image in images]):
+    for name, numbers in repeated([(image.file_name, image.id) for image in images]):
         if len(set(numbers)) > 1:
             refused.append(f"image {name} stands {len(numbers)} times (ids {', '.join(map(str, numbers))})")
     classes = Classes.of_categories(category.model_dump() for category in categories)
@@ -226,7 +226,7 @@ def _entries(raw: list[Any], model: type, kind: str, mended: Counter, refused: l
     return found
 
 
-def _repeated(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
+def repeated(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
     """Return the keys that stand several times, with their values."""
     found: dict[Any, list[Any]] = {}
     for key, value in pairs:
@@ -312,7 +312,9 @@ def check_lengths(mask: RunLengths, width: int, height: int) -> None:
         lengths = mask.lengths()
     except ValueError as error:
         raise ValueError(f"has run lengths that cannot be read ({error})") from None
-    if min(lengths, default=0) < 0 or sum(lengths) != width * height:
+    if min(lengths, default=0) < 0:
+        raise ValueError(f"has a run of {min(lengths)} pixels; expected lengths from 0 on")
+    if sum(lengths) != width * height:
         raise ValueError(
             f"has run lengths of {sum(lengths)} pixels in all, and its image has {width * height}"
         )
@@ -363,7 +365,10 @@ def summarize(title: str, classes: Classes, objects: Sequence[Mapping[str, Any]]
     found = Counter(item["category_id"] for item in objects)
     empty = images - len({item["image_id"] for item in objects})
     crowds = sum(item["iscrowd"] for item in objects)
-    named = [f"{label}: {found[number]:,}" for number, label in zip(classes.ids, classes.labels, strict=True)]
+    named = [
+        f"{printable(label)}: {found[number]:,}"
+        for number, label in zip(classes.ids, classes.labels, strict=True)
+    ]
     more = f" and {len(named) - _CLASSES:,} more classes" if len(named) > _CLASSES else ""
     report(
         f"{title}: {images:,} images, {empty:,} of them without objects; {len(objects):,} objects, {crowds:,} of them "

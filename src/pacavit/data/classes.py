@@ -88,6 +88,6 @@ def check_names(names: Sequence[str], source: str) -> None:
         visible = any(char.isprintable() and not char.isspace() for char in name)
         if not visible or any(char < " " or "\ud800" <= char <= "\udfff" for char in name):
             raise PacavitError(
-                f"{source}: the name of class {number} of {len(names)} is {name!a}; expected a name without "
-                "control characters"
+                f"{source}: the name of class {number} of {len(names)} is {name!a}; expected a name "
+                "with visible characters and no control characters"
             )

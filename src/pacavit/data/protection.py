@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from pacavit import paths
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
+from pacavit.files import require_replaceable
 from pacavit.params.data import DataPage, DownloadedArchives, OwnArchives
 
 
 def require_all_apart(scale: str, data: DataPage) -> None:
-    """Refuse what :func:`require_apart` refuses, and archives in place, which Snakemake and DVC would remove.
+    """Refuse what :func:`require_apart` refuses, and archives in place, which Snakemake would remove.
 
     Raises:
         PacavitError: it is so for a data set.
@@ -25,6 +26,16 @@ def require_all_apart(scale: str, data: DataPage) -> None:
         require_apart(scale, dataset, getattr(data, dataset).archives, in_place=False)
     weights = Path(data.released.directory)
     refuse_prepared(weights, f"params/{scale}/data.yaml: released.directory: {weights}")
+
+
+def require_all_replaceable(scale: str) -> None:
+    """Refuse what Snakemake would remove before a preparation runs, though that would not replace it.
+
+    Raises:
+        PacavitError: the folder of a prepared data set is a link, or holds something else.
+    """
+    for dataset in DATASETS:
+        require_replaceable(paths.path(paths.PREPARED, scale=scale, dataset=dataset))
 
 
 def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = True) -> None:
@@ -50,8 +61,8 @@ def require_apart(scale: str, dataset: str, source: BaseModel, in_place: bool = 
         output = paths.path(paths.ARCHIVES, scale=scale, dataset=dataset) / file.name
         if not in_place and _entry(output) in (_entry(path), _real(path)):
             raise PacavitError(
-                f"{where}.directory: {path} is where stage archives_{dataset} writes, which Snakemake and DVC clear "
-                "before they run it; move your archives to another folder and name that"
+                f"{where}.directory: {path} is where stage archives_{dataset} writes, which Snakemake clears "
+                "before it runs it; move your archives to another folder and name that"
             )
 
 

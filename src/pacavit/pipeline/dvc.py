@@ -89,7 +89,7 @@ def write_yaml(scale: str, given: params.Params) -> bool:
     """Write the ``dvc.yaml`` of a scale; return whether that changed it.
 
     Raises:
-        PacavitError: DVC would remove the user's own data, as of :func:`require_all_apart`.
+        PacavitError: the user's own data stand where the pipeline writes, as of :func:`require_all_apart`.
     """
     require_all_apart(scale, given.data)
     path, text = yaml_path(scale), yaml_text(scale, given)
@@ -166,12 +166,15 @@ def _entry(spec: Stage, scale: str, given: params.Params) -> dict[str, Any]:
         by_file[str(sources.file(scale))] = [str(spec.source)]
     entry["params"] = [{file: keys or None} for file, keys in (*by_file.items(), (CODE, [spec.name]))]
     for output in spec.outputs.values():
-        kind, value = _output(output, filled(output.path))
+        kind, value = _output(output, filled(output.path), persist=spec.source is not None)
         entry.setdefault(kind, []).append(value)
     return entry
 
 
-def _output(output: Output, path: str) -> tuple[str, Any]:
+def _output(output: Output, path: str, persist: bool) -> tuple[str, Any]:
+    if persist or output.kind == "folder":
+        # DVC would remove it before the stage runs, which itself refuses to replace the user's own files.
+        return "outs", {path: {"persist": True}}
     if output.kind == "curve":
         return "plots", {path: {"cache": False, "x": "step", "y": "train_loss"}}
     if output.kind in ("metrics", "text"):

@@ -21,7 +21,7 @@ from typing import Any
 from snakemake.settings.enums import RerunTrigger
 
 from pacavit import params, paths
-from pacavit.data.protection import require_all_apart
+from pacavit.data.protection import require_all_apart, require_all_replaceable
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
 from pacavit.pipeline import cache, dvc, profile, targets
@@ -253,6 +253,8 @@ def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
             profile.check(sys.argv[1:])
         pipeline = Pipeline(scale, workflow)
         require_all_apart(scale, pipeline.params.data)
+        if workflow.is_main_process:  # the others begin while it replaces such folders
+            require_all_replaceable(scale)
         pipeline.parts()
         reason = dvc.why_not()
     except PacavitError as error:

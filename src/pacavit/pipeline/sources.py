@@ -17,7 +17,7 @@ from pacavit import params, paths, published
 from pacavit.data.protection import paths_of
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.files import write_json
+from pacavit.files import is_hidden, write_json
 from pacavit.pipeline import content
 from pacavit.pipeline.table import STAGES, Names
 
@@ -184,7 +184,7 @@ def _fingerprint(path: Path, by_hash: bool) -> str | None:
 
 
 def files_below(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files at or below a path but hidden ones, those behind links too, with their status.
+    """Yield the files at or below a path, those behind links too, with their status, but no hidden ones.
 
     A folder that cannot be read stands for what is in it; the job that is to read it tells of that.
     """
@@ -209,7 +209,7 @@ def files_below(path: Path) -> Iterator[tuple[str, os.stat_result]]:
             yield folder, status
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             try:
                 status = entry.stat()

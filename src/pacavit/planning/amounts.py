@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from typing import Any
 
 from pacavit import params
 from pacavit.data.archives import scan_tar
+from pacavit.data.folders.files import image_suffixes
+from pacavit.data.folders.imagenet import val_count
 from pacavit.data.manifest import read_manifest
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
@@ -82,9 +84,7 @@ def _found(scale: str, given: params.Params, dataset: str) -> Amount:
     page = getattr(given.data, dataset)
     prepared = targets.path(f"prepare_{dataset}.data", scale)
     if (prepared / MANIFEST).is_file():
-        with suppress(
-            PacavitError, KeyError
-        ):  # a damaged manifest is an error of the stage that reads the data
+        with suppress(PacavitError, KeyError):  # a damaged manifest is an error of who reads the data
             return Amount(read_manifest(prepared)["counts"], _gigabytes(prepared), f"{prepared}, as prepared")
     if page.archives.kind == "folder":
         return of_folder(f"params/{scale}/data.yaml: {dataset}", page.archives)
@@ -124,9 +124,10 @@ def image_folders(source: Any) -> list[Path]:
 def _of_classes(folder: Path, val_fraction: float | None) -> dict[str, int]:
     if val_fraction is None:
         return {split: len(list(images_below(folder / split))) for split in ("train", "val")}
-    number = len(list(images_below(folder)))
-    val = round(number * val_fraction)
-    return {"train": number - val, "val": val}
+    depth = len(folder.parts)
+    counts = Counter(file.parts[depth] for file in images_below(folder) if len(file.parts) > depth + 1)
+    val = sum(val_count(number, val_fraction) for number in counts.values())
+    return {"train": counts.total() - val, "val": val}
 
 
 def _of_split(source: Any) -> int:
@@ -138,7 +139,7 @@ def _of_split(source: Any) -> int:
         )
     path = Path(source.annotations)
     try:
-        return len(json.loads(path.read_text(encoding="utf-8-sig"))["images"])
+        return len(json.loads(path.read_bytes())["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PacavitError(
             f"{path}: not COCO's JSON ({type(error).__name__}: {error}); expected images, annotations and categories"
@@ -148,7 +149,7 @@ def _of_split(source: Any) -> int:
 def images_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder that have the name of an image; whether they are, packing tells."""
     for file, _ in sources.files_below(folder):
-        if (mimetypes.guess_type(file)[0] or "").startswith("image/"):
+        if os.path.splitext(file)[1].lower() in image_suffixes():
             yield Path(file)
 
 

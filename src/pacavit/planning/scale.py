@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -21,9 +19,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from pacavit import params, paths
+from pacavit.data import annotations
+from pacavit.data.folders import ade20k
+from pacavit.data.folders.files import Skipped, entries
+from pacavit.data.folders.imagenet import check_class_folders
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
-from pacavit.files import atomic_directory
+from pacavit.files import atomic_directory, printable, read_source
 from pacavit.planning import amounts
 
 #: Images that are opened for their sizes, and label maps that are read.
@@ -38,8 +40,6 @@ _SIDES = {"mini": {"imagenet": 96, "dense": 256}, "paper": {"imagenet": 224, "de
 #: Passes over images of a training, likewise, and the epochs that they may be.
 _PASSES = {"mini": {"imagenet": 60_000, "coco": 6_000}, "paper": {"imagenet": 3_000_000, "coco": 600_000}}
 _EPOCHS = {"imagenet": (10, 300), "coco": (6, 60)}
-#: What is no label by custom.
-_VOID = 255
 
 
 @dataclass
@@ -140,19 +140,17 @@ def _summary(scale: str, like: str, looks: Mapping[str, Look]) -> str:
 
 def _look_at_classes(folder: Path) -> Look:
     names = _folders(folder)
-    split = set(names) == set(_SPLITS)
-    if not split and {"train", "training"} & set(names):
-        raise PacavitError(
-            f"{folder}: has {', '.join(names)}; expected train and val and no more: rename them, or name a folder that "
-            "holds the classes"
-        )
-    classes = _folders(folder / "train") if split else names
-    if len(classes) < 2:
-        raise PacavitError(f"{folder}: {len(classes)} class folders; expected two or more, of images each")
+    split = set(names) >= set(_SPLITS)
+    top = folder / "train" if split else folder
+    classes = _folders(top)
+    check_class_folders(top, classes, to_split=not split)
     archives: dict[str, Any] = {"kind": "folder", "directory": folder.as_posix()}
     if not split:
         archives["val_fraction"] = _VAL_FRACTION
-    return _look(archives, "imagenet", len(classes))
+    look = _look(archives, "imagenet", len(classes))
+    if split and (others := sorted(set(names) - set(_SPLITS))):
+        look.notes.append(f"left out, neither train nor val: {', '.join(map(printable, others))}")
+    return look
 
 
 def _look_at_coco(train: Path, train_json: Path, val: Path, val_json: Path) -> Look:
@@ -161,16 +159,10 @@ def _look_at_coco(train: Path, train_json: Path, val: Path, val_json: Path) -> L
         "train": {"images": train.as_posix(), "annotations": train_json.as_posix()},
         "val": {"images": val.as_posix(), "annotations": val_json.as_posix()},
     }
-    try:
-        content = json.loads(train_json.read_text(encoding="utf-8-sig"))
-        categories = len(content["categories"])
-        _, counts = np.unique([str(each["image_id"]) for each in content["annotations"]], return_counts=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PacavitError(
-            f"{train_json}: not COCO's JSON ({type(error).__name__}: {error}); expected images, annotations and "
-            "categories"
-        ) from None
-    look = _look(archives, "coco", categories)
+    contents = [annotations.decode(read_source(path), str(path)) for path in (train_json, val_json)]
+    images = [str(each.get("image_id")) for each in contents[0]["annotations"] if isinstance(each, dict)]
+    _, counts = np.unique(images, return_counts=True)
+    look = _look(archives, "coco", len(contents[0]["categories"]))
     look.objects = int(counts.max(initial=0))
     return look
 
@@ -199,7 +191,7 @@ def _look_at_labels(
         )
     names = _names(classes)
     if first_class is None:
-        first_class, ignored = _meaning(shares, len(names), shown, train_labels)
+        first_class, ignored = _meaning(shares, len(names), ignored, shown, train_labels)
     archives |= {"classes": names, "first_class": first_class, "ignored": sorted(ignored)}
     look = _look(archives, "ade20k", len(names))
     last = first_class + len(names) - 1
@@ -208,30 +200,30 @@ def _look_at_labels(
     return look
 
 
-def _meaning(shares: Collection[int], number: int, shown: str, folder: Path) -> tuple[int, list[int]]:
+def _meaning(
+    shares: Collection[int], number: int, ignored: Collection[int], shown: str, folder: Path
+) -> tuple[int, list[int]]:
     """Return the label of the first class, and those that are none, where there is one way to read them.
+
+    Args:
+        shares: labels that were seen.
+        number: of classes.
+        ignored: labels that are known to be none; without any, that is open too.
+        shown: the labels in words.
+        folder: that holds the maps.
 
     Raises:
         PacavitError: there are several, or none.
     """
-    seen = set(shares)
-    unlabelled = [0] if number > 1 else []  # beside a single class, 0 is what does not belong to it
-    readings = []
-    if seen <= set(range(number + 1)):
-        readings.append((1, unlabelled))
-    if 0 in seen and number > 1:
-        if seen - {_VOID} <= set(range(number)):
-            readings.append((0, sorted(seen & {_VOID})))
-        if seen - {_VOID} == set(range(number)):
-            readings = readings[-1:]  # each name has its label
-        if seen == set(range(number + 1)):
-            readings.append((0, [number]))
-    if len(readings) == 1:
-        return readings[0]
-    why = "can be read in several ways" if readings else "do not fit"
+    found = ade20k.readings(shares, number)
+    if ignored:
+        found = [(first, none) for first, none in found if set(none) == set(ignored)]
+    if len(found) == 1:
+        return found[0]
+    why = "can be read in several ways" if found else "do not fit"
     ways = " or ".join(
         " ".join([f"--first-class {first}", *(f"--ignored {label}" for label in none)])
-        for first, none in readings
+        for first, none in found
     )
     raise PacavitError(
         f"{folder}: labels {shown} {why} with {number} names; say "
@@ -290,9 +282,7 @@ def _some(files: Sequence[Path]) -> Iterable[Path]:
 
 def _folders(folder: Path) -> list[str]:
     _require(folder)
-    return sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return [path.name for path in entries(folder, Skipped()) if path.is_dir()]
 
 
 def _require(folder: Path) -> None:

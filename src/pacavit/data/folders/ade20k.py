@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,9 @@ from pacavit.files import printable, read_source
 from pacavit.params.data import Ade20kFolder, LabelledFolder
 from pacavit.runtime.progress import report
 
+#: What is no label by custom, beside 0.
+_VOID = 255
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -56,6 +59,9 @@ def pack(outputs: Mapping[str, Path], source: Ade20kFolder) -> None:
     check_names(source.classes, "data.yaml: ade20k.archives.classes")
     _check_folders(source)
     pairs = {split: _pairs(source, split) for split in SPLITS}
+    seen = set[int]().union(*(_check_labels(pairs[split], source, split) for split in SPLITS))
+    if not source.model_fields_set & {"first_class", "ignored"}:
+        _require_one_reading(seen, len(source.classes))
     files: dict[str, Path] = {}
     with new_zip(outputs["all"]) as archive:
         for split in SPLITS:
@@ -76,6 +82,44 @@ def _write(archive: ZipFile, split: str, pairs: Sequence[Pair], source: Ade20kFo
             add_to_zip(archive, f"{TOP}annotations/{SPLITS[split]}/{stem}.png", _png(labels))
             files |= {f"{stem}.jpg": pair.image.path, f"{stem}.png": pair.labels}
     return files
+
+
+def readings(seen: Collection[int], number: int) -> list[tuple[int, list[int]]]:
+    """Return what labels may mean by custom: the label of the first class, and those that do not count.
+
+    Args:
+        seen: labels in the maps.
+        number: of classes.
+    """
+    unlabelled = [0] if number > 1 else []  # beside a single class, 0 is what does not belong to it
+    found = []
+    if set(seen) <= set(range(number + 1)):
+        found.append((1, unlabelled))
+    if 0 in seen and number > 1:
+        classes = set(seen) - {_VOID}
+        if classes <= set(range(number)):
+            found.append((0, sorted(set(seen) & {_VOID})))
+        if classes == set(range(number)):
+            found = found[-1:]  # each name has its label
+        if set(seen) == set(range(number + 1)):
+            found.append((0, [number]))
+    return found
+
+
+def _require_one_reading(seen: Collection[int], number: int) -> None:
+    """Insist on labels that mean what they do by default.
+
+    Raises:
+        PacavitError: they may mean something else.
+    """
+    found = readings(seen, number)
+    if len(found) != 1 or found[0][0] != 1:
+        ways = " or ".join(f"first_class: {first}, ignored: {none}" for first, none in found)
+        labels = listed([str(label) for label in sorted(seen)])
+        raise PacavitError(
+            f"data.yaml: ade20k.archives: labels {labels} are seen with {number} classes, and it is not said what 0 "
+            f"is; set {ways} in data.yaml"
+        )
 
 
 def class_table(names: Sequence[str]) -> str:
@@ -105,7 +149,7 @@ def _check_folders(source: Ade20kFolder) -> None:
 
 
 def _pairs(source: Ade20kFolder, split: str) -> list[Pair]:
-    """Return the pairs of a split, all of which were read, and say what else is there."""
+    """Return the pairs of a split, of which the images were read, and say what else is there."""
     folders: LabelledFolder = getattr(source, split)
     folder, skipped = Path(folders.images), Skipped()
     if not folder.is_dir():
@@ -114,6 +158,8 @@ def _pairs(source: Ade20kFolder, split: str) -> list[Pair]:
     images = look(files, skipped, str(folder))
     if not images:
         raise PacavitError(f"{folder}: no images in it; set the folder of images in data.yaml")
+    if not Path(folders.labels).is_dir():
+        raise PacavitError(f"{folders.labels}: no such folder; set {split}.labels in data.yaml")
     pairs = [
         Pair(image, Path(folders.labels) / image.path.relative_to(folder).with_suffix(".png"))
         for image in images
@@ -125,7 +171,6 @@ def _pairs(source: Ade20kFolder, split: str) -> list[Pair]:
             skipped.add("without an image", path)
     skipped.report(f"{split} {folder}")
     report_changes(images, f"{split} {folder}")
-    _check_labels(pairs, source, split)
     return pairs
 
 
@@ -151,8 +196,8 @@ def _check_names(pairs: Sequence[Pair]) -> None:
     refuse(missing, f"{len(missing)} label maps are missing")
 
 
-def _check_labels(pairs: Sequence[Pair], source: Ade20kFolder, split: str) -> None:
-    """Read every label map.
+def _check_labels(pairs: Sequence[Pair], source: Ade20kFolder, split: str) -> set[int]:
+    """Read every label map, and return the official labels in them.
 
     Raises:
         PacavitError: one cannot be read, has another size than its image or a label that is no class, or no class is in
@@ -171,6 +216,7 @@ def _check_labels(pairs: Sequence[Pair], source: Ade20kFolder, split: str) -> No
     empty = [pair.labels for pair, classes in zip(pairs, found, strict=True) if classes <= {ignored}]
     if empty:
         report(f"{folder}: {len(empty):,} of {len(pairs):,} label maps have no label: {listed(empty)}")
+    return set[int]().union(*found)
 
 
 def _classes_in(source: Ade20kFolder, pair: Pair) -> set[int] | PacavitError:
@@ -206,6 +252,8 @@ def _labels(path: Path) -> np.ndarray:
         raise PacavitError(
             f"{printable(path)}: is a JPEG, which does not keep numbers; save the labels as PNG"
         )
+    if image.mode == "F":
+        raise PacavitError(f"{printable(path)}: has floats, and a label map has a whole number a pixel")
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise PacavitError(
             f"{printable(path)}: is {image.mode}, and a label map has one number a pixel; save it in grey or with a "
@@ -230,11 +278,14 @@ def _official(labels: np.ndarray, source: Ade20kFolder, path: Path) -> np.ndarra
     if has_background:
         known |= labels == 0
     if not known.all():
-        others = listed([str(label) for label in np.unique(labels[~known])])
+        unknown = np.unique(labels[~known])
+        others = listed([str(label) for label in unknown])
+        how = "add names to classes, or set first_class or ignored in data.yaml"
+        if has_background and len(unknown) == 1:
+            how = f"set first_class: {unknown[0]} if that is {source.classes[0]}, or add it to ignored, in data.yaml"
         also = f", {', '.join(map(str, ignored))} ignored" if ignored else ""
         raise PacavitError(
-            f"{printable(path)}: has label {others}, and classes are {first} to {first + count - 1}{also}; add names "
-            "to classes, or set first_class or ignored in data.yaml"
+            f"{printable(path)}: has label {others}, and classes are {first} to {first + count - 1}{also}; {how}"
         )
     found = np.where(classes, labels - first + 1, 0)
     if has_background:

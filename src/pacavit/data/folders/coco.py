@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pacavit.data.annotations import SMALLEST
+from pacavit.data.annotations import SMALLEST, repeated
+from pacavit.data.annotations import refuse as refuse_entries
 from pacavit.data.archives import SOURCES, add_to_zip, new_zip, sources_text
 from pacavit.data.coco import SPLITS
 from pacavit.data.folders.files import Picture, Skipped, listed, look, refuse, report_changes
@@ -76,6 +78,14 @@ def _pictures(source: AnnotatedFolder, split: Split) -> Pictures:
             f"{listed(missing)}: missing, and {source.annotations} names {'it' if len(missing) == 1 else 'them'}; add "
             "what is missing, or leave it out there"
         )
+    same = repeated((os.path.realpath(path), number) for number, path in paths.items())
+    refuse_entries(
+        source.annotations,
+        [
+            f"{printable(paths[ids[0]])} stands {len(ids)} times (ids {', '.join(map(str, ids))})"
+            for _, ids in same
+        ],
+    )
     skipped = Skipped()
     found = {picture.path: picture for picture in look(list(paths.values()), skipped, source.images)}
     refuse(
@@ -105,8 +115,9 @@ def _other_size(picture: Picture, split: Split, number: int) -> PacavitError | N
     given = image.width or width, image.height or height
     if given == (width, height):
         return None
-    turned = given == (height, width)
-    why = "its annotations are for the image as stored; save it upright" if turned else "mend them"
+    why = "mend width and height there"
+    if given == (height, width) and "turned upright" in picture.changes:
+        why = "its annotations are for the image as stored; save it upright"
     stated = f"{given[0]} × {given[1]} as image {number} of {split.source}"
     return PacavitError(f"{printable(picture.path)}: {width} × {height}, but {stated}: {why}")
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,9 @@ from pacavit.data import pictures, tasks
 from pacavit.data.pictures import PictureError
 from pacavit.data.protection import refuse_prepared
 from pacavit.errors import PacavitError
-from pacavit.files import printable, read_source
+from pacavit.files import is_hidden, printable, read_source
 from pacavit.runtime.progress import report
 
-#: Folders that systems put among the user's.
-_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "__pycache__", "lost+found"})
 #: Endings of images that Pillow cannot open.
 _OTHER_IMAGES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg"})
 #: Pixels of the shorter side, and proportion of the sides, within which an image can be resized at every scale.
@@ -92,7 +91,8 @@ def walk(
     Raises:
         PacavitError: a folder cannot be read, or a link leads nowhere, around in a circle or into a prepared data set.
     """
-    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, (), prepared)
+    above = tuple(map(str, Path(os.path.realpath(folder)).parents))
+    return _walk(folder, skipped, {os.path.realpath(other) for other in without}, above, prepared)
 
 
 def _walk(
@@ -127,7 +127,7 @@ def entries(folder: Path, skipped: Skipped, prepared: bool = False) -> list[Path
         ) from None
     shown = []
     for path in found:
-        if path.name.startswith(".") or path.name in _OF_SYSTEMS:
+        if is_hidden(path.name):
             skipped.add("hidden or of the system", path)
             continue
         if path.is_symlink():
@@ -199,12 +199,14 @@ def _look(path: Path) -> Picture | PacavitError | None:
             )
         return Picture(path, size, changes)
     except PictureError as error:
-        return error if path.suffix.lower() in _image_suffixes() else None
+        return error if path.suffix.lower() in image_suffixes() else None
     except PacavitError as error:
         return error
 
 
-def _image_suffixes() -> frozenset[str]:
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the endings of image files, in small letters."""
     Image.init()
     return _OTHER_IMAGES | {
         suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN

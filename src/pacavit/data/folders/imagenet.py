@@ -15,7 +15,16 @@ from tqdm import tqdm
 from pacavit.data.archives import add_to_tar, new_tar
 from pacavit.data.classes import check_names
 from pacavit.data.devkit import write_devkit
-from pacavit.data.folders.files import Picture, Skipped, contents, entries, look, report_changes, walk
+from pacavit.data.folders.files import (
+    Picture,
+    Skipped,
+    contents,
+    entries,
+    listed,
+    look,
+    report_changes,
+    walk,
+)
 from pacavit.errors import PacavitError
 from pacavit.files import printable
 from pacavit.params.data import ImageFolder
@@ -66,16 +75,20 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
                 skipped.add("neither train nor val", path)
         skipped.report(str(folder))
         train, val = (_classes(folder / split) for split in ("train", "val"))
-        if other := sorted(train.keys() ^ val.keys()):
-            lacks = "val" if other[0] in train else "train"
+        lacking = [
+            f"not in {split}: {listed(sorted(names))}"
+            for split, names in (("val", train.keys() - val.keys()), ("train", val.keys() - train.keys()))
+            if names
+        ]
+        if lacking:
             raise PacavitError(
-                f"{folder}: class {other[0]!r} is not in {lacks}; add images of it, or remove it"
+                f"{folder}: {'; '.join(lacking)}; add images of these classes, or remove their folders"
             )
         return train, val
     train, val = {}, {}
     for number, (name, images) in enumerate(_classes(folder, to_split=True).items()):
         order = np.random.default_rng((source.seed, number)).permutation(len(images))
-        count = max(1, round(source.val_fraction * len(images)))
+        count = val_count(len(images), source.val_fraction)
         if count >= len(images):
             raise PacavitError(
                 f"{folder / name}: {len(images)} images, of which {count} would validate; add some, or lower "
@@ -85,6 +98,11 @@ def find_images(source: ImageFolder) -> tuple[Images, Images]:
         val[name] = [image for i, image in enumerate(images) if i in chosen]
         train[name] = [image for i, image in enumerate(images) if i not in chosen]
     return train, val
+
+
+def val_count(images: int, fraction: float) -> int:
+    """Return how many images of a class validate."""
+    return max(1, round(fraction * images))
 
 
 def _classes(folder: Path, to_split: bool = False) -> Images:
@@ -100,7 +118,7 @@ def _classes(folder: Path, to_split: bool = False) -> Images:
             folders.append(path)
         else:
             skipped.add("beside the class folders", path)
-    _check_names(folder, [path.name for path in folders], to_split)
+    check_class_folders(folder, [path.name for path in folders], to_split)
     files = {path.name: walk(path, skipped) for path in folders}
     pictures = look([file for each in files.values() for file in each], skipped, str(folder))
     skipped.report(str(folder))
@@ -113,8 +131,13 @@ def _classes(folder: Path, to_split: bool = False) -> Images:
     return found
 
 
-def _check_names(folder: Path, names: Sequence[str], to_split: bool) -> None:
+def check_class_folders(folder: Path, names: Sequence[str], to_split: bool) -> None:
     """Refuse folders that cannot be classes.
+
+    Args:
+        folder: that holds them.
+        names: of the folders.
+        to_split: whether images of each are to be set apart to validate.
 
     Raises:
         PacavitError: there are fewer than two, they are splits, or a name is not UTF-8.
@@ -122,8 +145,8 @@ def _check_names(folder: Path, names: Sequence[str], to_split: bool) -> None:
     splits = [name for name in names if name.lower() in _SPLITS]
     if to_split and splits and (len(splits) > 1 or len(splits) == len(names)):
         raise PacavitError(
-            f"{folder}: {' and '.join(splits)} are splits, not classes; leave val_fraction out for train/CLASS/* and "
-            "val/CLASS/*, or name the folder that holds the classes"
+            f"{folder}: {' and '.join(splits)} are splits, not classes; name them train and val, without val_fraction, "
+            "or name the folder that holds the classes"
         )
     if len(names) < 2:
         raise PacavitError(

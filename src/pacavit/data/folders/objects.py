@@ -246,6 +246,8 @@ def _box(split: Split, given: Sequence[float] | None, bounds: Box, name: str) ->
     Raises:
         ValueError: the two do not agree.
     """
+    if max(abs(value) for value in (*(given or ()), *bounds)) <= 1:
+        raise ValueError("has coordinates from 0 to 1; expected pixels, not shares of the image's size")
     if given is None or (min(given[2:]) == 0 <= max(given[2:])):
         split.mended["box computed from the mask"] += 1
         return bounds
@@ -254,8 +256,6 @@ def _box(split: Split, given: Sequence[float] | None, bounds: Box, name: str) ->
         raise ValueError(
             f"has a box of width {width:g} and height {height:g}; expected left, top, width and height"
         )
-    if max(abs(value) for value in (*box, *bounds)) <= 1:
-        raise ValueError("has coordinates from 0 to 1; expected pixels, not shares of the image's size")
     corners = (x, y, width - x, height - y)
     fit, other = _overlap(box, bounds), _overlap(corners, bounds)
     if max(x, y) >= 1:
