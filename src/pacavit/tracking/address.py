@@ -21,7 +21,7 @@ _LATER = "training goes on without it, and `pacavit sync` delivers later"
 
 
 def check() -> tuple[Literal["ok", "note", "mend"], str]:
-    """Return how it stands, and a line that says why: a server that is away may come back, a wrong address will not."""
+    """Return a verdict on the address, and a line that says why: a server that is away may come back (``note``)."""
     uri = tracking_uri()
     if uri in _IN_MEMORY:
         return (
