@@ -158,6 +158,18 @@ def test_a_part_is_done_once_unless_its_file_was_lost(tmp_path, capsys):
     assert "1 of 3 images are ready from an earlier attempt" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["", "{", "null"])
+def test_a_part_whose_record_is_damaged_is_done_again(tmp_path, content):
+    parts = [Part("first"), Part("second", fails=True)]
+    with pytest.raises(KeyboardInterrupt):
+        tasks.run(tmp_path, parts, "test", tmp_path)
+    (record,) = tmp_path.glob("**/first.json")
+    record.write_text(content)
+    parts[1].fails = False
+    tasks.run(tmp_path, parts, "test", tmp_path)
+    assert [part.calls for part in parts] == [2, 2]
+
+
 def jpeg(number: int, **options) -> bytes:
     file = io.BytesIO()
     rng = np.random.default_rng(number)

@@ -9,6 +9,8 @@ from timm.layers import set_fused_attn
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.modules.module import register_module_forward_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from models.kinds import KINDS, tiny
@@ -91,12 +93,12 @@ def test_an_output_stays_what_its_module_computed(by_image, kind, mode):
                 torch.testing.assert_close(module.forward(*args), output)
 
 
-def test_hooks_change_no_bit(by_image):
+def test_logits_with_hooks_are_close_to_those_without(by_image):
     model = tiny().eval()
     expected = model(images())
     with recorded(model):
-        whole = model(images())
-    torch.testing.assert_close(whole, expected)
+        hooked = model(images())
+    torch.testing.assert_close(hooked, expected)
 
 
 @each_kind
@@ -194,6 +196,58 @@ def test_a_layer_of_the_callers_gets_the_whole_batch(by_image):
     model.stage1[0].mlp.act = Recorder()
     model(images(3))
     assert [len(x) for x in seen] == [3]
+
+
+def test_a_weight_of_a_subclass_of_tensor_gets_the_whole_batch(by_image):
+    class Recorder(Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is torch.nn.functional.linear:
+                seen.append(args[0])
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    model, seen = tiny().requires_grad_(False), []
+    fc2 = model.stage4[0].mlp.fc2
+    fc2.weight = nn.Parameter(fc2.weight.as_subclass(Recorder), requires_grad=False)
+    model(images(3))
+    assert seen
+    assert {len(x) for x in seen} == {3}
+
+
+class FunctionRecorder(TorchFunctionMode):
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.gelu:
+            self.seen.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+class DispatchRecorder(TorchDispatchMode):
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.gelu.default:
+            self.seen.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mode", [FunctionRecorder, DispatchRecorder])
+def test_a_mode_that_intercepts_operators_sees_the_whole_batch(by_image, mode):
+    seen = []
+    with mode(seen):
+        tiny()(images(3))
+    assert {len(x) for x in seen} == {3}
+
+
+@each_kind
+def test_an_empty_batch_gives_empty_logits(by_image, kind):
+    model = tiny(**KINDS[kind]).eval()
+    assert model(images(0)).shape == (0, model.num_classes)
 
 
 @pytest.mark.parametrize("layer", ["fc1", "act", "drop"])

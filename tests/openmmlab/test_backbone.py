@@ -154,7 +154,7 @@ def test_every_parameter_is_used_whichever_maps_are_asked_for(out_indices):
     assert all(p.grad is not None for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("out_indices", [(), (4,), (-1,), (2, 1), (1, 1)])
+@pytest.mark.parametrize("out_indices", [(), (4,), (-1,), (2, 1), (1, 1), 3, None])
 def test_maps_that_there_are_not_are_refused(out_indices):
     with pytest.raises(PacavitError, match="out_indices: .* expected stages from 0 to 3 in rising order"):
         PaCaViTBackbone(VARIANT, out_indices=out_indices)
@@ -234,6 +234,7 @@ def test_init_cfg_initialises_layers():
     [
         ("nowhere.pth", "no such checkpoint"),
         ("https://host/a.pth", "addresses are not opened; fetch the file"),
+        (None, "init_cfg: type Pretrained: expected checkpoint, the path of a file"),
     ],
 )
 def test_init_cfg_names_a_file(path, message):

@@ -170,3 +170,8 @@ def test_equal_clusters_attract_all_pixels_alike():
     with torch.no_grad():
         logits = head([torch.randn(1, c, 8 >> i, 8 >> i) for i, c in enumerate((8, 12, 16, 20))])
     torch.testing.assert_close(logits, logits[:, :, :1, :1].expand_as(logits))
+
+
+def test_an_input_transform_that_joins_maps_itself_is_refused():
+    with pytest.raises(PacavitError, match="input_transform: 'resize_concat'; expected 'multiple_select'"):
+        create_head(input_transform="resize_concat")

@@ -108,8 +108,15 @@ def test_a_database_without_its_driver_is_to_be_mended(told, uri):
     assert (state, "hunter2" in text, "driver" in text) == ("mend", False, True)
 
 
-def test_what_is_not_tried_is_not_called_ok(told):
-    assert told("databricks://profile")[0] == "note"
+@pytest.mark.parametrize("uri", ["databricks", "databricks-uc", "databricks://profile"])
+def test_what_is_not_tried_is_not_called_ok(told, uri):
+    assert told(uri) == ("note", f"{uri}: not tried")
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_to_be_mended(told, uri):
+    state, text = told(uri)
+    assert (state, f"MLFLOW_TRACKING_URI={uri}: is a database in memory" in text) == ("mend", True)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +145,4 @@ def test_a_server_of_mlflow_answers(told, server):
 def test_a_server_that_is_away_may_come_back(told):
     state, text = told(f"http://me:hunter2@127.0.0.1:{free_port()}")
     assert (state, "hunter2" in text, "pacavit sync" in text) == ("note", False, True)
+    assert ": ConnectionError; " in text

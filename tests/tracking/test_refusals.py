@@ -255,3 +255,26 @@ def test_a_job_tells_that_the_experiment_was_deleted(work, job, monkeypatch, cap
     told = capsys.readouterr().err
     assert "`mlflow experiments restore -x" in told
     assert "pacavit sync" in told
+
+
+@pytest.mark.parametrize("name", [tracking.INFO, tracking.MODEL])
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_file_of_a_job_is_named_and_holds_up_no_other_job(work, job, name, content):
+    with job():
+        pass
+    with job(work=Path("work/pretrain/beef")):
+        pass
+    (work / name).write_text(content)
+    with pytest.raises(PacavitError, match=rf"{work / name}: is damaged.*unlike the other 1 runs") as found:
+        replay.sync_all()
+    assert "JSONDecodeError" not in str(found.value)
+    (work / name).unlink()
+    assert replay.sync_all() == (1 if name == tracking.INFO else 2)
+
+
+def test_the_uploader_leaves_a_job_whose_file_is_damaged(work, job):
+    with job():
+        pass
+    (work / tracking.INFO).write_text("")
+    uploader.follow(work, 1)
+    assert not (work / queue.STATE).exists()

@@ -237,7 +237,7 @@ def test_sync_passes_a_damaged_folder_and_names_it(work, job):
     work.with_name("b").joinpath(tracking.METRICS).write_text('{"step": 1}\n')
     with pytest.raises(PacavitError) as caught:
         replay.sync_all()
-    assert "work/pretrain/a (JSONDecodeError" in str(caught.value)
+    assert f"work/pretrain/a (work/pretrain/a/{tracking.INFO}: is damaged" in str(caught.value)
     assert "work/pretrain/b (KeyError: 'metrics')" in str(caught.value)
     assert "work/pretrain/c" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -75,3 +75,11 @@ def test_a_resource_that_would_drop_those_of_the_profile_submits_nothing(unbuilt
     )
     assert "pacavit: --set-resources replaces that whole section of the profile slurm" in printed
     assert "rule pretrain" not in printed
+
+
+def test_a_conflict_in_dvcs_lock_ends_the_plan_in_one_line(unbuilt):
+    stages = 'schema: "2.0"\nstages: {}\n'
+    (unbuilt.folder / "dvc.lock").write_text(f"<<<<<<< HEAD\n{stages}=======\n{stages}>>>>>>> other\n")
+    printed = unbuilt.run("snakemake", "-n", check=False)
+    assert "pacavit: dvc.lock: conflict of Git's at line 1; take one side" in printed
+    assert "Traceback" not in printed

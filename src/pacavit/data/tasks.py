@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from pacavit.errors import PacavitError
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.runtime.progress import report
 
 #: Number of processes; by default one for each core that this job may use.
@@ -181,11 +180,11 @@ def _record(folder: Path, name: str) -> Path:
 
 
 def _done(folder: Path, name: str) -> Record | None:
-    """Return the record of a part whose files are all there at their full size."""
-    path = _record(folder, name)
-    if not path.is_file():
+    """Return the record of a part; None if it is damaged, or a file of the part is not there at its full size."""
+    content = json_object(_record(folder, name))
+    if not content:
         return None
-    record = Record(**json.loads(path.read_text()))
+    record = Record(**content)
     for file, size in record.sizes.items():
         if not (folder / file).is_file() or (folder / file).stat().st_size != size:
             return None

@@ -1,4 +1,4 @@
-"""The clusters that a file of weights makes of images of one's own."""
+"""The clusters that a file of weights makes of the user's own images."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
+from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -90,7 +91,8 @@ class Mlp(nn.Module):
     """Feed-forward network with a depth-wise convolution before its GELU.
 
     On a CPU, a large batch runs image by image: its hidden tensors then fit the allocator's pool and the caches. The
-    whole batch runs at once if anything could tell the difference, such as a hook on one of the layers.
+    whole batch runs at once if anything could tell the difference, such as a hook on a layer or a mode that intercepts
+    operators.
     """
 
     def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, device=None, dtype=None) -> None:
@@ -114,19 +116,23 @@ class Mlp(nn.Module):
 
     @torch.jit.unused
     def _runs_by_image(self, x: Tensor) -> bool:
-        """Return whether the hidden tensors are large and nothing sees how the layers within are called."""
+        """Return whether the hidden tensors are large and nothing observes the layers."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor or not x.is_cpu:
             return False
         hidden = x.shape[0] * x.shape[1] * self.hidden_dim * x.element_size()
         return x.shape[0] > 1 and hidden > _KEPT_BLOCK and not self._is_observed()
 
     def _is_observed(self) -> bool:
-        # A layer put in by the caller may tell images of a batch apart; dropout would draw in another order.
+        # A caller's own layer, or a weight of a subclass of Tensor, may depend on the whole batch, and modes intercept
+        # every operator. Dropout would draw its random numbers in another order.
         known = (nn.Linear, nn.Conv2d, nn.GELU, nn.Dropout, DepthWiseConv)
         hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-        return bool(_has_any_global_hook()) or any(
+        if _has_any_global_hook() or _len_torch_function_stack() or _len_torch_dispatch_stack():
+            return True
+        return any(
             type(layer) not in known
             or "forward" in vars(layer)
+            or any(type(weight) not in (Tensor, nn.Parameter) for weight in layer.parameters(recurse=False))
             or any(getattr(layer, hook) for hook in hooks)
             or (isinstance(layer, nn.Dropout) and layer.training and layer.p > 0)
             for layer in list(self.modules())[1:]
@@ -263,7 +269,8 @@ class PatchToClusterAttention(nn.Module):
         return self.cluster_norm(assignment @ x)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)
+        # The last size is written out: torch infers none for an empty batch.
+        return x.reshape(x.shape[0], x.shape[1], self.num_heads, x.shape[2] // self.num_heads).transpose(1, 2)
 
 
 def _attention_weights(q: Tensor, k: Tensor) -> Tensor:

@@ -56,10 +56,13 @@ class PaCaViTBackbone(PaCaViT):
     ) -> None:
         super().__init__(**{**variant_config(variant), "num_classes": 0, **kwargs})
         stages = range(self.num_stages)
-        out_indices = list(out_indices)
-        if not out_indices or out_indices != [i for i in stages if i in out_indices]:
+        if (
+            not isinstance(out_indices, Sequence)
+            or not out_indices
+            or list(out_indices) != [i for i in stages if i in out_indices]
+        ):
             raise PacavitError(
-                f"out_indices: {tuple(out_indices)}; expected stages from 0 to {stages[-1]} in rising order"
+                f"out_indices: {out_indices}; expected stages from 0 to {stages[-1]} in rising order"
             )
         if frozen_stages not in range(-1, len(stages) + 1):
             raise PacavitError(f"frozen_stages: {frozen_stages}; expected -1 to {len(stages)}")
@@ -70,12 +73,12 @@ class PaCaViTBackbone(PaCaViT):
         )
         if checkpoint is not None and any(map(_is_pretrained, self._initialisers)):
             raise PacavitError("checkpoint and an init_cfg of type Pretrained: give one of them")
-        self.out_indices = out_indices
+        self.out_indices = list(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.pretrained_weights = pretrained_weights
         complete = set(self.state_dict())
-        self.prune_intermediate_layers(out_indices)
+        self.prune_intermediate_layers(self.out_indices)
         self._pruned = complete - set(self.state_dict())
         self.set_grad_checkpointing(with_cp)
         for module in self._frozen():
@@ -89,11 +92,13 @@ class PaCaViTBackbone(PaCaViT):
         mmengine's runner calls this once the weights of ``checkpoint`` are in place already.
 
         Raises:
-            PacavitError: as of :meth:`load_pretrained`, or a file of ``init_cfg`` has an address.
+            PacavitError: as of :meth:`load_pretrained`, or ``init_cfg`` names no file or an address.
         """
         for config in self._initialisers:
             if not _is_pretrained(config):
                 initialize(self, config)
+            elif not config.get("checkpoint"):
+                raise PacavitError("init_cfg: type Pretrained: expected checkpoint, the path of a file")
             elif "://" in config["checkpoint"]:
                 raise PacavitError(
                     f"init_cfg: {config['checkpoint']}: addresses are not opened; fetch the file and name its path"

@@ -42,7 +42,8 @@ class PaCaHead(BaseDecodeHead):
         kwargs: of mmsegmentation's ``BaseDecodeHead``, with any losses; ``norm_cfg`` and ``act_cfg`` may be None.
 
     Raises:
-        PacavitError: a loss has the name of the losses of the clusters.
+        PacavitError: a loss has the name of the losses of the clusters, or ``input_transform`` is another one than
+            ``multiple_select``.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class PaCaHead(BaseDecodeHead):
     ) -> None:
         index = list(range(len(in_channels)) if in_index is None else in_index)
         kwargs = {"input_transform": "multiple_select", **kwargs}
+        if kwargs["input_transform"] != "multiple_select":
+            raise PacavitError(f"input_transform: {kwargs['input_transform']!r}; expected 'multiple_select'")
         super().__init__(in_channels=list(in_channels), in_index=index, **kwargs)
         if any(loss.loss_name == LOSS_CLUSTERS for loss in self._losses()):
             raise PacavitError(

@@ -44,7 +44,7 @@ class DownloadedArchives(Page):
 
 
 class Folder(Page):
-    """Images of one's own."""
+    """The user's own images."""
 
     kind: Literal["folder"]
     compare: Literal["times", "hash"] = Field(
@@ -54,7 +54,7 @@ class Folder(Page):
 
 
 class ImageFolder(Folder):
-    """Images of one's own to classify, a folder a class: below ``train`` and ``val``, or to be split."""
+    """The user's own images to classify, a folder a class: below ``train`` and ``val``, or to be split."""
 
     directory: Directory = Field(description="train/CLASS/* and val/CLASS/*; or CLASS/* with val_fraction")
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -71,7 +71,7 @@ class AnnotatedFolder(Page):
 
 
 class CocoFolder(Folder):
-    """Images of one's own to detect in."""
+    """The user's own images to detect in."""
 
     train: AnnotatedFolder
     val: AnnotatedFolder
@@ -85,7 +85,7 @@ class LabelledFolder(Page):
 
 
 class Ade20kFolder(Folder):
-    """Images of one's own to segment."""
+    """The user's own images to segment."""
 
     train: LabelledFolder
     val: LabelledFolder

@@ -209,7 +209,7 @@ class Lock:
 
     @cached_property
     def _stages(self) -> dict[str, Any]:
-        return _read_lock(yaml_path(self.scale).with_suffix(".lock"))
+        return _read_lock(self.scale)
 
     def outputs(self, made: Made, there: Mapping[str, str | None]) -> dict[str, str] | None:
         """Return a job's outputs by path, and write a record, if DVC says that they were made from the same."""
@@ -281,12 +281,18 @@ class Lock:
         return value
 
 
-def _read_lock(path: Path) -> dict[str, Any]:
-    """Return the stages of a ``dvc.lock``, none if there is no such file.
+def check_lock(scale: str) -> None:
+    """Do nothing if ``dvc.lock`` of a scale can be read, or is not there.
 
     Raises:
         PacavitError: it is damaged, or Git has left a conflict in it.
     """
+    _read_lock(scale)
+
+
+def _read_lock(scale: str) -> dict[str, Any]:
+    """Return the stages of ``dvc.lock``, none if there is no such file; errors as of :func:`check_lock`."""
+    path = yaml_path(scale).with_suffix(".lock")
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -257,6 +257,8 @@ def begin(config: Mapping[str, Any], workflow: Any) -> Pipeline:
             require_all_replaceable(scale)
         pipeline.parts()
         reason = dvc.why_not()
+        if reason is None and workflow.is_main_process:
+            dvc.check_lock(scale)
     except PacavitError as error:
         sys.exit(f"pacavit: {error}")
     if workflow.is_main_process:

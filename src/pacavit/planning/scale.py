@@ -1,4 +1,4 @@
-"""A scale for images of one's own, made from another one and from a look at the images."""
+"""A scale for the user's own images, made from another scale and from the images themselves."""
 
 from __future__ import annotations
 
@@ -424,8 +424,7 @@ def _page(source: Path, changes: Mapping[str, Any], scale: str, like: str) -> st
     while lines[0].startswith("#"):
         del lines[0]
     return (
-        "\n".join([f"# Made by `pacavit scale new {scale}` from {like}, for images of one's own.", *lines])
-        + "\n"
+        "\n".join([f"# Made by `pacavit scale new {scale}` from {like}, for your own images.", *lines]) + "\n"
     )
 
 

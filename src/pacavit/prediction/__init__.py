@@ -1,1 +1,1 @@
-"""Trained models on images of one's own: a module a task, and what they share."""
+"""Trained models on the user's own images: a module a task, and what they share."""

@@ -14,27 +14,33 @@ from pacavit.tracking.queue import DATABASES, database, shown_uri, tracking_uri
 #: Seconds that a server may take to answer.
 _PATIENCE = 3.0
 _FORMS = "expected http://…, https://… or sqlite:///…"
+_IN_MEMORY = ("sqlite://", "sqlite:///:memory:")
 #: Those of Databricks, which take their settings from elsewhere.
 _ELSEWHERE = ("databricks", "databricks-uc", "uc")
 _LATER = "training goes on without it, and `pacavit sync` delivers later"
 
 
 def check() -> tuple[Literal["ok", "note", "mend"], str]:
-    """Return how it stands, and a line that says why: a server that is away may come back, a wrong address will not."""
+    """Return a verdict on the address, and a line that says why: a server that is away may come back (``note``)."""
+    uri = tracking_uri()
+    if uri in _IN_MEMORY:
+        return (
+            "mend",
+            f"MLFLOW_TRACKING_URI={uri}: is a database in memory, which ends with its process; {_FORMS}",
+        )
     file = database()
     if file is not None:
         return _file(file)
-    uri = tracking_uri()
+    plugins = entry_points(group="mlflow.tracking_store").names
     scheme = queue.scheme()
+    if uri in _ELSEWHERE or scheme in {*_ELSEWHERE, *plugins}:
+        return "note", f"{shown_uri()}: not tried"
     if scheme in ("http", "https"):
         return _server(uri) if uri.partition("://")[2].strip("/") else _no_address()
     if scheme in ("", "file"):
         return _folder(uri)
     if scheme in DATABASES:
         return _driver(uri)
-    plugins = entry_points(group="mlflow.tracking_store").names
-    if uri in _ELSEWHERE or scheme in {*_ELSEWHERE, *plugins}:
-        return "note", f"{shown_uri()}: not tried"
     return _no_address()
 
 
@@ -99,7 +105,7 @@ def _server(uri: str) -> tuple[Literal["ok", "note", "mend"], str]:
         )
     except Exception as error:
         # MLflow wraps what requests raises, and raises some of it as it is.
-        cause = error.__cause__ or error
+        cause = error.__cause__ or error.__context__ or error
         if isinstance(cause, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
             return _no_address()
         if isinstance(cause, requests.exceptions.SSLError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +78,7 @@ def sync(client: MlflowClient, folder: Path) -> str:
         The run's id.
     """
     with FileLock(folder / "sync.lock"):
-        info = json.loads((folder / INFO).read_text())
+        info = _read(folder / INFO)
         state = _read_state(folder)
         if state["run"] is not None and _find_run(client, state["run"]) is None:
             state = _new_state()
@@ -149,6 +148,13 @@ def _new_state() -> dict[str, Any]:
         "complete": None,
         "refused": {},
     }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json_object(path)
+    if not content:
+        raise PacavitError(f"{path}: is damaged, as after a crash; run its stage again, or remove the file")
+    return content
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -301,7 +307,7 @@ def _send_status(client: MlflowClient, folder: Path, state: dict[str, Any], info
 def _send_model(client: MlflowClient, folder: Path, state: dict[str, Any], info: Mapping[str, Any]) -> None:
     if not (folder / MODEL).exists():
         return
-    noted = json.loads((folder / MODEL).read_text())
+    noted = _read(folder / MODEL)
     weights = Path(noted["weights"])
     known = [str(weights), weights.stat().st_mtime_ns] if weights.exists() else None
     if known is None or known == state["model"]:

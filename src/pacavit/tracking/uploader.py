@@ -6,7 +6,6 @@ job starts another one.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from pacavit.files import write_json
+from pacavit.files import json_object, write_json
 from pacavit.redaction import redacted_output
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, queue
 
@@ -71,9 +70,10 @@ def follow(work: Path, process: int) -> None:
     """
     client = monitor = uploaded = ended = None
     while True:
-        info = json.loads((work / INFO).read_text())
-        if info["process"] != process:
-            return  # the job was killed, and its next attempt has an entry of its own
+        info = json_object(work / INFO)
+        if info.get("process") != process:
+            # The job was killed, and its next attempt has its own entry; or the file is damaged or gone.
+            return
         running = info["status"] == "RUNNING"
         if running and not _alive(process):
             write_json(work / INFO, {**info, "status": "KILLED", "error": None, "end": time.time()})

@@ -1,1 +1,1 @@
-"""Archives in the official layouts, packed from folders of one's own; the same folder gives the same bytes."""
+"""Archives in the official layouts, packed from the user's own folders; the same folder gives the same bytes."""
