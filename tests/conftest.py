@@ -58,7 +58,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder that is the current one and holds the parameters of this checkout, and nothing else."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copytree(ROOT / "params", tmp_path / "params", dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PACAVIT_TRACKING", "off")
     return tmp_path

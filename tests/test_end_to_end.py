@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from clones import COUNTED, typed
-from pacavit import params, published
+from pacavit import params, paths, published
 from pacavit.paths import PUBLISHED
 from pacavit.pipeline import targets
 from pacavit.pipeline.table import FIGURES, OVERVIEW, STAGES, Names
@@ -73,7 +73,14 @@ def test_every_job_opens_what_its_stage_declares_and_nothing_else(clone, small_r
 
 def is_own(path: Path, stage: str, declared: list[Path]) -> bool:
     """Return whether a job declares a file, or the folder that holds it, or keeps it among its own notes."""
-    own = (Path("work", stage), *map(Path, ("work/records", "work/uploads", "work/hashes.sqlite", "src")))
+    notes = (
+        paths.path(paths.SOURCES, scale="mini"),
+        "work/records",
+        "work/uploads",
+        "work/hashes.sqlite",
+        "src",
+    )
+    own = (Path("work", stage), *map(Path, notes))
     if any(path == place or path.is_relative_to(place) for place in (*declared, *own)):
         return True
     # Outputs are written beside their final names first, where what a kill left is looked for and removed.
@@ -114,7 +121,7 @@ def test_every_published_number_has_a_verdict_and_the_readme_counts_them(clone):
 def test_the_page_needs_no_network(clone):
     page = (clone / "reports/mini/index.html").read_text()
     models = [stage for stage, _ in wanted(clone) if stage.startswith("figures_")]
-    assert page.count('src="data:image/png;base64,') == len(models) * len(FIGURES) + len(OVERVIEW)
+    assert page.count('src="data:image/') == len(models) * len(FIGURES) + len(OVERVIEW)
     assert 'src="http' not in page
 
 

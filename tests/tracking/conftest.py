@@ -18,7 +18,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setenv(tracking.SWITCH, "off")
     Path("data.txt").write_text("data")
     # A page of parameters makes the folder a project.
-    Path("params/mini").mkdir(parents=True)
+    Path("params/mini").mkdir(parents=True, exist_ok=True)
     Path("params/mini/targets.yaml").touch()
     yield Path("work/pretrain/f00d")
     # An uploader ends with its queue.

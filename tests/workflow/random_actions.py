@@ -139,7 +139,7 @@ class Actions:
 def from_nothing(checkout: Checkout, scratch: Path) -> dict[str, str]:
     """Return the hashes of all outputs as a run from nothing writes them, by path."""
     shutil.rmtree(scratch, ignore_errors=True)
-    for name in ("params", "claims"):
+    for name in ("params", "claims", "workflow"):
         shutil.copytree(checkout.folder / name, scratch / name)
     (scratch / "reports").mkdir()
     shutil.copy(checkout.folder / "reports/benchmarks.json", scratch / "reports")
