@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,13 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     with atomic_file(path) as temporary:
         temporary.write_text(text)
+
+
+def listed(names: Sequence[Path | str], most: int = 20, separator: str = ", ", last: str = " and ") -> str:
+    """Return the first names in one line, and how many others there are."""
+    more = len(names) - most
+    shown = separator.join(printable(name) for name in names[:most])
+    return f"{shown}{last}{more:,} more" if more > 0 else shown
 
 
 def json_object(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from few_pictures import MODULES, picture
 from test_folders_ade20k import folders
 
 from pacavit.data import sources
-from pacavit.data.classes import Classes, check_names
+from pacavit.data.classes import Classes, check_names, read_names
 from pacavit.data.devkit import read_devkit, write_devkit
 from pacavit.errors import PacavitError
 
@@ -89,3 +89,20 @@ def test_a_blank_name_of_a_folder_is_refused(from_source):
     provide, _ = from_source("imagenet", kind="folder", directory="mine")
     with pytest.raises(PacavitError, match="mine/train: the name of class 1 of 2 is ' '"):
         sources.provide(provide)
+
+
+def test_a_text_of_names_is_read_a_line_each(tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text("\n\n".join(f"  {name} " for name in STRANGE) + "\n", encoding="utf-8-sig")
+    assert read_names(file) == STRANGE
+
+
+@pytest.mark.parametrize("content", [None, b"caf\xe9"])
+def test_a_text_of_names_that_cannot_be_read_is_one_line(tmp_path, content):
+    file = tmp_path / "names.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(
+        PacavitError, match=r"names\.txt: cannot be read \(.*\); expected a class name a line"
+    ):
+        read_names(file)

@@ -215,7 +215,7 @@ def test_label_maps_in_colours_are_refused():
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["a\tb", "c"], {}, "archives.folder.classes.0: "),
+        (["a\tb", "c"], {}, r"^\S+: the name of class 1 of 2 is 'a\\tb'; expected a name"),
         (NAMES, {"first_class": 1, "ignored": [2]}, "label 2 is ignored, and is 'door, wooden'"),
         ([f"class {i}" for i in range(300)], {"first_class": 1}, "classes: "),
     ],

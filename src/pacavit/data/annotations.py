@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
-from pacavit.files import printable
+from pacavit.files import listed, printable
 from pacavit.runtime.progress import report
 
 #: Entries that one message names.
@@ -347,13 +347,7 @@ def reason_of(error: ValidationError) -> str:
 
 def refuse(source: Path | str, refused: Sequence[str], remedy: str = "mend or remove it") -> None:
     if refused:
-        raise PacavitError(f"{source}: {listed(refused)}; {remedy}")
-
-
-def listed(items: Sequence[str]) -> str:
-    """Return the first items in one line, and how many more there are."""
-    more = f"; and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return "; ".join(items[:_NAMED]) + more
+        raise PacavitError(f"{source}: {listed(refused, _NAMED, '; ', '; and ')}; {remedy}")
 
 
 def kind_of(value: Any) -> str:
@@ -365,12 +359,9 @@ def summarize(title: str, classes: Classes, objects: Sequence[Mapping[str, Any]]
     found = Counter(item["category_id"] for item in objects)
     empty = images - len({item["image_id"] for item in objects})
     crowds = sum(item["iscrowd"] for item in objects)
-    named = [
-        f"{printable(label)}: {found[number]:,}"
-        for number, label in zip(classes.ids, classes.labels, strict=True)
-    ]
-    more = f" and {len(named) - _CLASSES:,} more classes" if len(named) > _CLASSES else ""
+    named = [f"{label}: {found[number]:,}" for number, label in zip(classes.ids, classes.labels, strict=True)]
+    rest = " classes" if len(named) > _CLASSES else ""
     report(
         f"{title}: {images:,} images, {empty:,} of them without objects; {len(objects):,} objects, {crowds:,} of them "
-        f"crowds; {', '.join(named[:_CLASSES])}{more}"
+        f"crowds; {listed(named, _CLASSES)}{rest}"
     )

@@ -78,6 +78,23 @@ class Classes:
         }
 
 
+def read_names(file: Path) -> list[str]:
+    """Return the class names of a text file, a name a line.
+
+    Raises:
+        PacavitError: the file cannot be read, or a name as of :func:`check_names`.
+    """
+    try:
+        # Not `splitlines`, which takes rarer characters than line breaks for the end of a name.
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
+    names = [line for line in lines if line]
+    check_names(names, str(file))
+    return names
+
+
 def check_names(names: Sequence[str], source: str) -> None:
     """Refuse names that nobody could read, or that no file in UTF-8 can hold.
 

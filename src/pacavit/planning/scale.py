@@ -20,6 +20,7 @@ from ruamel.yaml.comments import CommentedSeq
 
 from pacavit import params, paths
 from pacavit.data import annotations
+from pacavit.data.classes import read_names
 from pacavit.data.folders import ade20k
 from pacavit.data.folders.files import Skipped, entries
 from pacavit.data.folders.imagenet import check_class_folders
@@ -189,7 +190,7 @@ def _look_at_labels(
         raise PacavitError(
             f"{train_labels}: holds labels {shown}; name the classes with --classes FILE, a text with a name a line"
         )
-    names = _names(classes)
+    names = read_names(classes)
     if first_class is None:
         first_class, ignored = _meaning(shares, len(names), ignored, shown, train_labels)
     archives |= {"classes": names, "first_class": first_class, "ignored": sorted(ignored)}
@@ -288,15 +289,6 @@ def _folders(folder: Path) -> list[str]:
 def _require(folder: Path) -> None:
     if not folder.is_dir():
         raise PacavitError(f"{folder}: no such folder; mend the path")
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise PacavitError(
-            f"{path}: cannot be read as text ({error}); expected a class name a line"
-        ) from None
 
 
 # What fits them.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pacavit import params
 from pacavit.checkpoints.tables import Head, Task, contents, guess_task
 from pacavit.data.ade20k import outputs
-from pacavit.data.classes import Classes, check_names
+from pacavit.data.classes import Classes, read_names
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
 from pacavit.pipeline import targets
@@ -88,14 +88,7 @@ def read_classes(task: Task, scale: str, file: Path | None) -> Classes:
         PacavitError: the file cannot be read, or there is neither a file nor a prepared data set.
     """
     if file is not None:
-        try:
-            # Not `splitlines`, which takes rarer characters than line breaks for the end of a name.
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text in UTF-8"
-            raise PacavitError(f"{file}: cannot be read ({reason}); expected a class name a line") from None
-        names = [line for line in lines if line]
-        check_names(names, str(file))
+        names = read_names(file)
         if task == "ade20k":
             names, first = outputs(names)
             return Classes(names, range(first, first + len(names)))

@@ -1,4 +1,4 @@
-"""Settings of the machine, which have no say in a result: environment variables, the locale, Python's environment."""
+"""Settings of the machine that no result depends on: environment variables, the locale, Python's environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check() -> None:
             "LC_ALL to a locale of UTF-8 such as C.UTF-8"
         )
     for stream in (sys.stdout, sys.stderr):
-        # PYTHONIOENCODING has its own say; a sign that cannot be shown stops nothing.
+        # PYTHONIOENCODING may name another encoding; a character that it lacks is escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     root = project_root() or Path()

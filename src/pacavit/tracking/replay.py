@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH, MAX_TAG_VAL_LENGTH
 
 from pacavit.errors import PacavitError
-from pacavit.files import json_object, write_json
+from pacavit.files import json_object, listed, write_json
 from pacavit.paths import TRACKING_DATABASE
 from pacavit.redaction import without_passwords
 from pacavit.tracking import ARTIFACTS, INFO, METRICS, MODEL, read_lines
@@ -123,17 +123,12 @@ def sync_all() -> int:
             print(refused, file=sys.stderr)
     if faults:
         missed = sum(map(len, faults.values()))
-        named = ", ".join(f"{_named(runs)} ({reason})" for reason, runs in faults.items())
+        named = ", ".join(f"{listed(runs, most=3)} ({reason})" for reason, runs in faults.items())
         raise PacavitError(
             f"{named}: not handed to MLflow, unlike the other {len(folders) - missed} runs; "
             "mend what is named, then run `pacavit sync` again; nothing is lost until then"
         )
     return len(folders)
-
-
-def _named(folders: list[str], most: int = 3) -> str:
-    more = len(folders) - most
-    return ", ".join(folders[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _new_state() -> dict[str, Any]:

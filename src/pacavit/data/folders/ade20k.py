@@ -26,14 +26,13 @@ from pacavit.data.folders.files import (
     Skipped,
     contents,
     in_parallel,
-    listed,
     look,
     refuse,
     report_changes,
     walk,
 )
 from pacavit.errors import PacavitError
-from pacavit.files import printable, read_source
+from pacavit.files import listed, printable, read_source
 from pacavit.params.data import Ade20kFolder, LabelledFolder
 from pacavit.runtime.progress import report
 

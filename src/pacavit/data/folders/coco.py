@@ -13,10 +13,10 @@ from pacavit.data.annotations import SMALLEST, repeated
 from pacavit.data.annotations import refuse as refuse_entries
 from pacavit.data.archives import SOURCES, add_to_zip, new_zip, sources_text
 from pacavit.data.coco import SPLITS
-from pacavit.data.folders.files import Picture, Skipped, listed, look, refuse, report_changes
+from pacavit.data.folders.files import Picture, Skipped, look, refuse, report_changes
 from pacavit.data.folders.objects import Split, read, take
 from pacavit.errors import PacavitError
-from pacavit.files import printable
+from pacavit.files import listed, printable
 from pacavit.params.data import AnnotatedFolder, CocoFolder
 from pacavit.runtime.progress import report
 

@@ -17,15 +17,13 @@ from pacavit.data import pictures, tasks
 from pacavit.data.pictures import PictureError
 from pacavit.data.protection import refuse_prepared
 from pacavit.errors import PacavitError
-from pacavit.files import is_hidden, printable, read_source
+from pacavit.files import is_hidden, listed, printable, read_source
 from pacavit.runtime.progress import report
 
 #: Endings of images that Pillow cannot open.
 _OTHER_IMAGES = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg"})
 #: Pixels of the shorter side, and proportion of the sides, within which an image can be resized at every scale.
 _SMALLEST_SIDE, _LARGEST_RATIO = 2, 100
-#: Files that a message names.
-_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,6 @@ class Skipped:
         """Say how many were left out, why, and which."""
         for reason, paths in self._found.items():
             report(f"{label}: {len(paths):,} left out, {reason}: {listed(paths)}")
-
-
-def listed(names: Sequence[Path | str]) -> str:
-    """Return the first of many names, and how many others there are."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(printable(name) for name in names[:_NAMED]) + more
 
 
 def walk(

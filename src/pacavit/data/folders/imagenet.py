@@ -20,13 +20,12 @@ from pacavit.data.folders.files import (
     Skipped,
     contents,
     entries,
-    listed,
     look,
     report_changes,
     walk,
 )
 from pacavit.errors import PacavitError
-from pacavit.files import printable
+from pacavit.files import listed, printable
 from pacavit.params.data import ImageFolder
 
 #: Images by class.

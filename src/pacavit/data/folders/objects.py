@@ -20,7 +20,6 @@ from pacavit.data.annotations import (
     decode,
     index,
     kind_of,
-    listed,
     names_of,
     refusal,
     refuse,
@@ -28,7 +27,7 @@ from pacavit.data.annotations import (
 )
 from pacavit.data.classes import Classes, check_names
 from pacavit.errors import PacavitError
-from pacavit.files import read_source
+from pacavit.files import listed, read_source
 from pacavit.runtime.progress import report
 
 #: Edges of a box and of its mask that are no farther apart agree, pixels.
