@@ -29,8 +29,8 @@ from pacavit.tracking import INFO
 _MINIATURE = {**dict.fromkeys(STAGES, 25), "pretrain": 255, "coco": 260, "ade20k": 370, "clusters": 45}
 #: No guess before this share of the work is done.
 _ENOUGH = 0.05
-#: How many lines of a failed job's log are shown: of one that ran here all of it has been printed already.
-_LINES_HERE, _LINES_AWAY = 1, 10
+#: How many lines of a failed job's log are shown.
+_LINES = 10
 
 _SILENT = {LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.PROGRESS}
 #: Words of Snakemake and its executor for Slurm that say nothing to whoever waits for results.
@@ -49,7 +49,7 @@ class _Begun:
     Attributes:
         stage, names: which one.
         at: when it began.
-        log: of a job on another machine, whose words do not come here by themselves.
+        log: to which it prints.
         old: when an earlier attempt last wrote there.
         read: bytes of it that are told.
     """
@@ -121,7 +121,7 @@ class Account:
         return self._words(record, usual(record))
 
     def heard(self) -> str:
-        """Return what the jobs on other machines have printed since the last call."""
+        """Return what the jobs have printed since the last call, without lines of progress."""
         return "\n".join(line for begun in list(self._begun.values()) for line in begun.words())
 
     def ended(self) -> str | None:
@@ -153,7 +153,7 @@ class Account:
             return None
         self._failed.discard(record.jobid)
         begun = _Begun(record.rule_name, dict(record.wildcards), self._clock())
-        if not record.local and record.log:
+        if record.log:
             begun.log = Path(record.log[0])
             begun.old = _changed(begun.log)
         self._begun[record.jobid] = begun
@@ -176,7 +176,7 @@ class Account:
         if begun is None:
             return self._stamped(f"FAILED {record.rule_name}")
         command = targets.command(begun.stage, self._scale, **begun.names)
-        words = last_words(record.log, _LINES_AWAY if begun.log else _LINES_HERE) if self._show_logs else []
+        words = last_words(record.log, _LINES) if self._show_logs else []
         said = (record.rule_msg or "").partition("For further error details")[0].strip()
         return "\n".join(
             [

@@ -33,17 +33,19 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what is to be said of a record."""
-        if self._in_full:
-            self._screen.setFormatter(self.formatter)
-            self._screen.emit(record)
-            return
         try:
-            self._say(self._account.told(record, self.format), record)
+            if self._in_full:
+                self._say(self._account.heard())
+                self._account.told(record, self.format)
+                self._screen.setFormatter(self.formatter)
+                self._screen.emit(record)
+            else:
+                self._say(self._account.told(record, self.format), record)
         except Exception:
             self.handleError(record)
 
     def _listen(self) -> None:
-        """Print what jobs on other machines write into their logs."""
+        """Print what jobs write into their logs."""
         while not self._closing.wait(1):
             # A log may vanish between two looks.
             with self.lock, suppress(OSError):

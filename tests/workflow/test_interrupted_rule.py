@@ -1,4 +1,4 @@
-"""A rule's command when a scheduler ends its job: Slurm signals every process of it at once, the shell and tee too."""
+"""A rule's command when a scheduler ends its job: Slurm signals every process of it at once, the shell too."""
 
 import ast
 import os

@@ -60,8 +60,8 @@ class Told:
 
     def begins(self, job, rule, **wildcards):
         log = wildcards.pop("log", None)
-        where = {"local": log is None, "log": [str(log)]}
-        return self("", event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, wildcards=wildcards, **where)
+        logs = [] if log is None else [str(log)]
+        return self("", event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, wildcards=wildcards, log=logs)
 
     def finishes(self, job):
         return self("", event=LogEvent.JOB_FINISHED, job_id=job)
@@ -217,7 +217,7 @@ def test_lines_of_progress_stay_in_the_log(told, project):
     assert told.account.heard() == "coco a seed 0: update 1/2  bbox_AP 0.5"
 
 
-def test_a_job_on_another_machine_is_heard_through_its_log_and_one_here_is_not(told, project):
+def test_a_job_is_heard_through_its_log(told, project):
     log = project / "log"
     log.write_text("of an earlier attempt\n")
     os.utime(log, (1, 1))
@@ -228,7 +228,7 @@ def test_a_job_on_another_machine_is_heard_through_its_log_and_one_here_is_not(t
     assert told.account.heard() == "coco a seed 0: update 1/2"
     log.write_text("coco a seed 0: update 1/2\ncoco a seed 0: update 2/2\n")
     assert told.finishes(4).splitlines()[0] == "coco a seed 0: update 2/2"
-    told.begins(4, "coco", variant="a", seed="0")
+    told.begins(4, "coco", variant="a", seed="0", log=log)
     assert told.account.heard() == ""
 
 

@@ -19,10 +19,9 @@ for stage in table.STAGES.values():
             mem_mb=stage.mem_mb,
         params:
             command=PIPELINE.command(stage.name),
-        # Where Ctrl-C or a scheduler signals all processes at once, shell and `tee` wait for the stage to end well.
+        # Where a scheduler signals all processes at once, the shell waits for the stage to end well.
         shell:
-            "trap : TERM; PACAVIT_WORKERS=${{PACAVIT_WORKERS:-{threads}}} {params.command} 2>&1"
-            " | (trap '' TERM; exec tee -i {log})"
+            "trap : TERM; PACAVIT_WORKERS=${{PACAVIT_WORKERS:-{threads}}} {params.command} > {log} 2>&1"
 
 
 # Parts that one can ask for by name: a group of variants, one variant, one task, the released weights.
