@@ -1,6 +1,8 @@
 """Repositories in which everything is real but the work of the stages."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ from workflow_repository import Checkout
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory) -> Checkout:
-    """A repository with two variants in which nothing has run."""
-    return repositories.create(tmp_path_factory.mktemp("fresh") / "project")
+def copy_unbuilt(tmp_path_factory) -> Callable[[Path], Checkout]:
+    """A function that copies a repository in which nothing has run into a folder: even a dry run leaves files."""
+    fresh = repositories.create(tmp_path_factory.mktemp("fresh") / "project")
+    return partial(_copy, fresh)
 
 
 def _copy(source: Checkout, folder: Path) -> Checkout:
@@ -20,17 +23,17 @@ def _copy(source: Checkout, folder: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def _built(fresh, once) -> Checkout:
+def _built(copy_unbuilt, once) -> Checkout:
     def build(folder: Path) -> None:
-        repositories.build(_copy(fresh, folder))
+        repositories.build(copy_unbuilt(folder))
 
     return Checkout(once("built", build) / "project")
 
 
 @pytest.fixture
-def unbuilt(fresh, tmp_path) -> Checkout:
-    """A copy in which nothing has run."""
-    return _copy(fresh, tmp_path)
+def unbuilt(copy_unbuilt, tmp_path) -> Checkout:
+    """A repository with two variants in which nothing has run."""
+    return copy_unbuilt(tmp_path)
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 import re
 import shlex
-import shutil
 from types import SimpleNamespace
 
 import pytest
-from workflow_repository import Checkout
 
 pytest.importorskip(
     "snakemake_executor_plugin_slurm",
@@ -29,9 +27,9 @@ class Resources(dict):
 
 
 @pytest.fixture(scope="session")
-def submitted(fresh):
+def submitted(copy_unbuilt, tmp_path_factory):
     """The options of sbatch for one job of each rule."""
-    return planned(fresh, "slurm")
+    return planned(copy_unbuilt(tmp_path_factory.mktemp("one")), "slurm")
 
 
 def planned(checkout, profile: str) -> dict[str, dict[str, str]]:
@@ -83,17 +81,16 @@ def test_a_training_has_the_gpus_of_one_node_and_is_requeued(submitted, rule):
 
 
 @pytest.fixture(scope="session")
-def over_nodes(fresh, tmp_path_factory):
+def over_nodes(copy_unbuilt, tmp_path_factory):
     """The same once the profile's lines for several nodes are taken, as its comment tells."""
-    folder = tmp_path_factory.mktemp("several") / "project"
-    shutil.copytree(fresh.folder, folder)
-    profile = folder / "slurm" / "config.yaml"
+    checkout = copy_unbuilt(tmp_path_factory.mktemp("several"))
+    profile = checkout.folder / "slurm" / "config.yaml"
     lines = profile.read_text().splitlines()
     begin, comment = (lines.index(f"  {sign}pretrain: &training{rest}") for sign, rest in STARTS)
     end = next(number for number in range(comment, len(lines)) if not lines[number].startswith("  # "))
     taken = [line.replace("  # ", "  ", 1) for line in lines[comment:end]]
     profile.write_text("\n".join([*lines[:begin], *taken, *lines[end:]]))
-    return planned(Checkout(folder), "slurm")
+    return planned(checkout, "slurm")
 
 
 @pytest.mark.slow

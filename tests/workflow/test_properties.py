@@ -142,8 +142,8 @@ def test_an_edit_after_a_pull_is_seen(built, tmp_path):
     assert {"archives_coco", "prepare_coco"} | task("coco") == clone.snakemake()
 
 
-def test_snakemake_takes_the_projects_own_settings(fresh):
-    assert "workflow specific profile profiles/default" in fresh.run("snakemake", "-n")
+def test_snakemake_takes_the_projects_own_settings(unbuilt):
+    assert "workflow specific profile profiles/default" in unbuilt.run("snakemake", "-n")
 
 
 def test_going_back_to_an_older_commit_restores_instead_of_running(built):

@@ -3,15 +3,14 @@
 import shutil
 
 import pytest
-from workflow_repository import Checkout
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_project_in_a_folder_with_every_odd_character_works(fresh, tmp_path):
+def test_a_project_in_a_folder_with_every_odd_character_works(copy_unbuilt, tmp_path):
     folder = tmp_path / """it's a; touch made "$(touch made)" & `touch made`"""
-    shutil.copytree(fresh.folder, folder / "project", symlinks=True)
-    checkout = Checkout(folder / "project")
+    folder.mkdir()
+    checkout = copy_unbuilt(folder)
     assert "figures_imagenet@second-0" in checkout.snakemake("only_imagenet")
     assert "up to date" in checkout.run("dvc", "status", "figures_imagenet@second-0")
     assert not list(tmp_path.rglob("made"))
