@@ -166,3 +166,12 @@ def test_a_stage_of_the_table_has_a_command_without_another_line(monkeypatch):
     assert result.exit_code == 0, result.output
     assert ran == [(("sizes",), {"variant": "a", "head": "upernet", "seed": 1, "scale": "paper"})]
     assert "sizes" in CliRunner().invoke(cli, ["--help"]).output
+
+
+def test_a_file_that_ends_early_is_no_abort_by_the_user(monkeypatch):
+    def read(*stage, **names):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("pacavit.cli._run", read)
+    with pytest.raises(RuntimeError, match="EOFError: Ran out of input"):
+        CliRunner().invoke(cli, ["archives", "coco"], catch_exceptions=False)

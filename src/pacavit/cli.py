@@ -62,6 +62,13 @@ def _train(stage: str, scale: str, **names: str | int) -> None:
 class _Cli(click.Group):
     """The commands of this module, and one for every other stage whose command begins with its name."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            # click takes it for the end of what a user types, and says "Aborted!" of a file that is cut short.
+            raise RuntimeError(f"EOFError: {error}") from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         from pacavit.pipeline.table import STAGES
 
