@@ -22,6 +22,11 @@ def test_what_versions_of_python_add_to_a_tree_is_no_code():
     assert code._plain(tree) == code._plain(ast.parse("def f(x):\n    return u'a'\n"))
 
 
+def forget() -> None:
+    for cached in (code.module_digest, code.imported, code._analysed, code._file):
+        cached.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("stage", "holds"),
     [
@@ -51,14 +56,47 @@ def test_templates_are_code_too(tmp_path, monkeypatch):
         path.write_text("")
     monkeypatch.setattr(code, "_ROOT", tmp_path)
     stage = Stage("x", "x", "pacavit.figures.report:write", {}, {}, code=("pacavit.figures.page",))
-    for cached in (code.module_digest, code.imported, code._file):
-        cached.cache_clear()
+    forget()
     before = code.digest(stage)
     (tmp_path / "figures/page/report.html").write_text("<p>")
     code.module_digest.cache_clear()
     assert code.digest(stage) != before
-    for cached in (code.module_digest, code.imported, code._file):
-        cached.cache_clear()
+    forget()
+
+
+def package(tmp_path, monkeypatch, **sources: str) -> None:
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    forget()
+
+
+def test_modules_are_analysed_once(project, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("package")
+    package(folder, monkeypatch, a="from pacavit import b", b="x = 1")
+    before = code.imported("pacavit.a"), code.module_digest("pacavit.a"), code.module_digest("pacavit.b")
+    parsed = []
+    monkeypatch.setattr(code, "_analyse", lambda source: parsed.append(source) or ("new", []))
+    forget()
+    assert (
+        code.imported("pacavit.a"),
+        code.module_digest("pacavit.a"),
+        code.module_digest("pacavit.b"),
+    ) == before
+    assert parsed == []
+    package(folder, monkeypatch, b="x = 2")
+    assert code.module_digest("pacavit.b") == "new"
+    assert parsed == [b"x = 2"]
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_module_with_a_mistake_hurts_only_what_imports_it(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, a="x = 1", b="x = ", c="x = '\0'")
+    assert code.module_digest("pacavit.a") == code.code_digest("x = 1")
+    assert len({code.module_digest(f"pacavit.{name}") for name in "abc"}) == 3
+    monkeypatch.undo()
+    forget()
 
 
 def test_what_type_checkers_alone_import_is_no_dependency():

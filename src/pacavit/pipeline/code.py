@@ -1,17 +1,21 @@
 """The code that a stage's results depend on: the modules that its function's module imports, and theirs.
 
-A digest is blind to comments, docstrings and layout.
+A digest is blind to comments, docstrings and layout. What a module's source says is analysed once and remembered by
+the hash of the source, as parsing all modules takes a second.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pacavit
+from pacavit.pipeline import content
 from pacavit.pipeline.table import STAGES, Stage
 
 #: Modules and packages that tell, track, start or check, and change no result.
@@ -70,8 +74,51 @@ def imported(module: str) -> tuple[str, ...]:
     """
     if _file(module) is None:
         return ()
-    tree = ast.parse(_source(module))
     names = {".".join(module.split(".")[:end]) for end in range(2, module.count(".") + 1)}
+    names.update(_analysed()[module][1])
+    return tuple(sorted(name for name in names if _file(name) is not None))
+
+
+@cache
+def module_digest(module: str) -> str:
+    """Return a hash of what a module's code does, or of the files of a folder that is no package."""
+    if _file(module) is not None:
+        return _analysed()[module][0]
+    files = sorted(path for path in _place(module).rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+@cache
+def _analysed() -> dict[str, tuple[str, list[str]]]:
+    """Return, for each module of the package, the digest of its code and the names that it may import."""
+    sources = {module: file.read_bytes() for file in sorted(_ROOT.rglob("*.py")) if (module := _module(file))}
+    # By this name it is remembered, beside the hashes of files.
+    keys = {module: Path("code of", module) for module in sources}
+    # It holds for this Python and the code below, too.
+    analyst = sys.version.encode() + Path(__file__).read_bytes()
+    signatures = {
+        keys[module]: hashlib.sha256(analyst + source).hexdigest() for module, source in sources.items()
+    }
+    known = content.known(signatures)
+    fresh = {
+        keys[module]: json.dumps(_analyse(source))
+        for module, source in sources.items()
+        if keys[module] not in known
+    }
+    content.remember(signatures, fresh)
+    return {module: json.loads((known | fresh)[key]) for module, key in keys.items()}
+
+
+def _analyse(source: bytes) -> tuple[str, list[str]]:
+    try:
+        return code_digest(source), sorted(_names(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(source).hexdigest()[:16], []  # whatever imports it says what is wrong
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Return what a module imports of this package by name, modules and what is in them alike."""
+    names: set[str] = set()
     for_types = {
         inner
         for node in ast.walk(tree)
@@ -85,19 +132,10 @@ def imported(module: str) -> tuple[str, ...]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return tuple(sorted(name for name in names if name.startswith("pacavit.") and _file(name) is not None))
+    return {name for name in names if name.startswith("pacavit.")}
 
 
-@cache
-def module_digest(module: str) -> str:
-    """Return a hash of what a module's code does, or of the files of a folder that is no package."""
-    if _file(module) is not None:
-        return code_digest(_source(module))
-    files = sorted(path for path in _place(module).rglob("*") if path.is_file())
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
-
-
-def code_digest(source: str) -> str:
+def code_digest(source: str | bytes) -> str:
     """Return a hash of what Python code does: comments, docstrings and layout have no part in it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -119,14 +157,15 @@ def _plain(node: Any) -> Any:
     return [_plain(value) for value in node] if isinstance(node, list) else node
 
 
-def _source(module: str) -> str:
-    return _file(module).read_text(encoding="utf-8")
-
-
 @cache
 def _file(module: str) -> Path | None:
     place = _place(module)
     return next((p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()), None)
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(_ROOT).with_suffix("").parts
+    return ".".join(["pacavit", *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
 def _place(module: str) -> Path:

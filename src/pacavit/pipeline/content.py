@@ -38,21 +38,21 @@ def digest(path: Path) -> str | None:
 def _folder(path: Path) -> str:
     manifest = path / MANIFEST
     signatures = {path: _signature(manifest)} if manifest.is_file() else {}
-    if known := _known(signatures):
-        return known[path]
+    if remembered := known(signatures):
+        return remembered[path]
     listed = listing(path, hashes_of(list(_files(path))))
     found = hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
-    _remember(signatures, dict.fromkeys(signatures, found))
+    remember(signatures, dict.fromkeys(signatures, found))
     return found
 
 
 def hashes_of(paths: list[Path]) -> dict[Path, str]:
     """Return the hashes of files, but for those that are gone by now, such as links that lead nowhere."""
     signatures = {file: signature for file in paths if (signature := _signature(file)) is not None}
-    known = _known(signatures)
-    fresh = {file: md5 for file in signatures if file not in known and (md5 := _md5(file)) is not None}
-    _remember(signatures, fresh)
-    return known | fresh
+    before = known(signatures)
+    fresh = {file: md5 for file in signatures if file not in before and (md5 := _md5(file)) is not None}
+    remember(signatures, fresh)
+    return before | fresh
 
 
 def listing(folder: Path, hashes: dict[Path, str]) -> bytes:
@@ -85,8 +85,8 @@ def _md5(file: Path) -> str | None:
         return None
 
 
-def _known(files: dict[Path, str]) -> dict[Path, str]:
-    """Return the hashes of files that have not changed since they were remembered."""
+def known(files: dict[Path, str]) -> dict[Path, str]:
+    """Return the hashes of files whose signatures are as they were when they were remembered."""
     found: dict[str, tuple[str, str]] = {}
     # A file system without locks, or a torn file, costs time and nothing else.
     with suppress(sqlite3.Error, OSError, UnicodeError), closing(_open()) as database:
@@ -96,7 +96,8 @@ def _known(files: dict[Path, str]) -> dict[Path, str]:
     return {file: found[str(file)][1] for file in files if found.get(str(file), ("",))[0] == files[file]}
 
 
-def _remember(files: dict[Path, str], hashes: dict[Path, str]) -> None:
+def remember(files: dict[Path, str], hashes: dict[Path, str]) -> None:
+    """Keep the hashes of files for their present signatures."""
     if not hashes:
         return
     with suppress(sqlite3.Error, OSError, UnicodeError), closing(_open()) as database, database:
