@@ -102,7 +102,7 @@ HELD = "ERROR: failed to commit code - Unable to acquire lock. Most likely anoth
 
 def test_another_dvc_is_waited_for_which_is_said_once(lock, answers, capsys):
     asked = answers((255, HELD), (255, HELD), (0, ""))
-    dvc._dvc("commit", "--force", "code")
+    dvc._commit("relink", "code")
     assert len(asked) == 3
     told = capsys.readouterr().err
     assert told == "dvc: another DVC holds .dvc/tmp/lock, as one DVC at a time does; waiting up to 60 s\n"
@@ -115,7 +115,7 @@ def test_another_dvc_that_does_not_end_is_named(lock, answers, monkeypatch):
         dvc._LOCK.write_text(f" {other.pid}\n")
         answers((255, HELD))
         with pytest.raises(PacavitError, match="type the same again") as caught:
-            dvc._dvc("commit", "--force", "code")
+            dvc._commit("relink", "code")
         other.communicate(b"\n")
     assert f"process {other.pid} (" in str(caught.value)
     assert ".dvc/tmp/lock" in str(caught.value)
@@ -128,7 +128,7 @@ def test_a_file_that_another_dvc_reads_is_waited_for_too(lock, answers, capsys):
         "'.dvc/tmp/rwlock' and try again.\n"
     )
     answers((255, busy), (0, ""))
-    dvc._dvc("commit", "--force", "code")
+    dvc._commit("relink", "code")
     assert "(PID 12): dvc repro" in capsys.readouterr().err
 
 
@@ -144,5 +144,5 @@ def test_a_file_that_another_dvc_reads_is_waited_for_too(lock, answers, capsys):
 def test_another_fault_of_dvc_is_told_in_its_words(lock, answers, stderr, told):
     answers((137, stderr))
     with pytest.raises(PacavitError) as caught:
-        dvc._dvc("commit", "--force", "code")
-    assert str(caught.value) == f"`dvc commit --force` failed: {told}; try it by hand"
+        dvc._commit("relink", "code")
+    assert str(caught.value) == f"`dvc commit` failed: {told}; try it by hand"

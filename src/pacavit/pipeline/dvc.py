@@ -349,20 +349,23 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
         if status.state == "fresh" and lock.lacks(status.made, status.outputs):
             lacking.append(name(stage, names))
     if lacking:
-        options = ["--no-relink"] if cache.link_types()[0] == "copy" else []
+        relink = "no-relink" if cache.link_types()[0] == "copy" else "relink"
         file = yaml_path(scale)
         lacking = list(dict.fromkeys(lacking))  # two targets may share a job
         addresses = lacking if file == Path("dvc.yaml") else [f"{file}:{job}" for job in lacking]
-        _dvc("commit", "--force", *options, *addresses)
+        _commit(relink, *addresses)
 
 
-def _dvc(*arguments: str) -> None:
-    """Run DVC; wait a while for another one that is at work in this folder.
+def _commit(*arguments: str) -> None:
+    """Commit stages in a process of their own; wait a while for another DVC that is at work in this folder.
+
+    Args:
+        arguments: of :mod:`pacavit.pipeline.dvc_commit`.
 
     Raises:
         PacavitError: it fails, or the other one does not end.
     """
-    command = [sys.executable, "-m", "dvc", *arguments]
+    command = [sys.executable, "-m", "pacavit.pipeline.dvc_commit", *arguments]
     start, told = time.monotonic(), False
     while True:
         # A list without a shell; its jobs are of checked names.
@@ -372,7 +375,7 @@ def _dvc(*arguments: str) -> None:
         said = _error(result.stderr)
         if not any(words in said for words in _BUSY):
             how = said or f"it ended with {result.returncode} and no message"
-            raise PacavitError(f"`dvc {' '.join(arguments[:2])}` failed: {how}; try it by hand")
+            raise PacavitError(f"`dvc commit` failed: {how}; try it by hand")
         if time.monotonic() - start > _BUSY_SECONDS:
             raise PacavitError(
                 f"{_busy(said)}; wait for it or end it, then type the same again: what has run stays done"
