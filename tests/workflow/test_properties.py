@@ -198,7 +198,7 @@ def job_process(ancestor: int, variant: str) -> int:
 
     for process in psutil.Process(ancestor).children(recursive=True):
         command = process.cmdline()
-        if any(word.endswith("fake_pacavit.py") for word in command) and variant in command:
+        if "pacavit" in command and variant in command:
             return process.pid
     raise AssertionError(f"no job of {variant} is running")
 

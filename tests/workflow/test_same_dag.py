@@ -87,7 +87,7 @@ def test_the_repositorys_dvc_yaml_is_what_the_table_gives():
 def test_the_rules_run_the_commands_of_the_table(unbuilt, monkeypatch):
     monkeypatch.chdir(unbuilt.folder)
     printed = unbuilt.run("snakemake", "-n", "--printshellcmds", "--forceall")
-    commands = set(re.findall(r"pacavit [^|\n]*?(?= 2>&1)", printed))
+    commands = set(re.findall(r"pacavit [^|\n]*?(?= > )", printed))
     expected = {job["command"] for job in own_jobs(params.load(SCALE)).values()}
     assert commands == expected
 

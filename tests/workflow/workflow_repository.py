@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import warm
 
 from pacavit import params
 from pacavit.files import MANIFEST, sha256
@@ -25,9 +28,7 @@ class Checkout:
         fake = self.folder.parent / "bin"
         fake.mkdir(exist_ok=True)
         command = fake / "pacavit"
-        command.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_pacavit.py"}" "$@"\n'
-        )
+        command.write_text(f'#!/bin/sh\nexec {shlex.join(warm.command("pacavit"))} "$@"\n')
         command.chmod(0o755)
         commands = Path(sys.executable).parent
         path = os.pathsep.join([str(fake), str(commands), os.environ["PATH"]])
@@ -51,7 +52,7 @@ class Checkout:
     def run(self, *command: str, check: bool = True, **more: str) -> str:
         """Type a command; return what it printed."""
         result = subprocess.run(
-            command,
+            warm.command(*command) if command[0] in warm.COMMANDS else command,
             cwd=self.folder,
             env=self.environment(**more),
             capture_output=True,
