@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from workflow_repository import VARIANTS, Checkout
+from workflow_repository import FAKE, VARIANTS, Checkout
 
 from pages import change
 
@@ -198,7 +198,7 @@ def job_process(ancestor: int, variant: str) -> int:
 
     for process in psutil.Process(ancestor).children(recursive=True):
         command = process.cmdline()
-        if "pacavit" in command and variant in command:
+        if str(FAKE) in command and variant in command:
             return process.pid
     raise AssertionError(f"no job of {variant} is running")
 

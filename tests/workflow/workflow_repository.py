@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import warm
-
 from pacavit import params
 from pacavit.files import MANIFEST, sha256
 from pacavit.pipeline import targets
 from pages import change
 
 ROOT = Path(__file__).resolve().parents[2]
+FAKE = Path(__file__).with_name("fake_pacavit.py")
 VARIANTS = ("test_pacavit", "second")
 
 
@@ -28,7 +28,7 @@ class Checkout:
         fake = self.folder.parent / "bin"
         fake.mkdir(exist_ok=True)
         command = fake / "pacavit"
-        command.write_text(f'#!/bin/sh\nexec {shlex.join(warm.command("pacavit"))} "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec {shlex.join(warm.command(str(FAKE)))} "$@"\n')
         command.chmod(0o755)
         commands = Path(sys.executable).parent
         path = os.pathsep.join([str(fake), str(commands), os.environ["PATH"]])

@@ -1,6 +1,6 @@
-"""Runs `snakemake`, `dvc` and the stand-in for `pacavit` in forks of a process that has imported their libraries.
+"""Runs `snakemake`, `dvc` and Python programs in forks of a process that has imported their libraries.
 
-Importing takes them longer than their work on an empty pipeline. The package itself is imported by each fork, from the
+Importing takes them longer than their work on a small pipeline. The package itself is imported by each fork, from the
 working copy in which the command is typed. As a script, with a socket's path and a command line, it is the client.
 """
 
@@ -15,26 +15,41 @@ import sys
 from functools import cache
 from pathlib import Path
 
-#: What the process runs.
-COMMANDS = ("snakemake", "dvc", "pacavit")
+#: Commands that the process runs beside programs.
+COMMANDS = ("snakemake", "dvc")
 
-_LIBRARIES = ("snakemake.cli", "snakemake_executor_plugin_slurm", "dvc.cli.parser", "dvc.repo", "pydantic")
+#: What a pipeline needs whose stages do no work.
+PIPELINE = ("snakemake.cli", "snakemake_executor_plugin_slurm", "dvc.cli.parser", "dvc.repo", "pydantic")
+#: What its stages need.
+STAGES = (
+    *("torchvision.ops", "timm", "mmengine.runner", "mmcv.cnn", "mmcv.transforms", "pycocotools.mask"),
+    *("pandas", "scipy.optimize", "sklearn.datasets", "sklearn.gaussian_process", "matplotlib.pyplot"),
+)
 
 
-def command(name: str, *arguments: str) -> list[str]:
-    """Return the command line that runs one of :data:`COMMANDS` in a fork."""
-    return [sys.executable, "-I", "-S", __file__, _server(), name, *arguments]
+def command(name: str, *arguments: str, libraries: tuple[str, ...] = PIPELINE) -> list[str]:
+    """Return the command line that runs one of :data:`COMMANDS`, or a Python program, in a fork.
+
+    Args:
+        name: of the command, or path of the program.
+        arguments: its own.
+        libraries: that have been imported there.
+    """
+    return [sys.executable, "-I", "-S", __file__, _server(libraries), name, *arguments]
 
 
 @cache
-def _server() -> str:
+def _server(libraries: tuple[str, ...]) -> str:
     """Start the process, once in this one, with which it ends; return the path of its socket."""
     import tempfile
 
     folder = tempfile.TemporaryDirectory()  # kept by the function below
     path = str(Path(folder.name, "socket"))
     process = subprocess.Popen(
-        [sys.executable, __file__, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--serve", path, *libraries],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     process.stdout.readline()  # it listens
 
@@ -57,12 +72,12 @@ def client(path: str, *command: str) -> int:
         return int.from_bytes(connection.recv(1) or b"\1", "big")
 
 
-def _serve(path: str) -> None:
+def _serve(path: str, *libraries: str) -> None:
     import gc
     import importlib
     from contextlib import suppress
 
-    for library in _LIBRARIES:
+    for library in libraries:
         with suppress(ImportError):
             importlib.import_module(library)
     gc.freeze()
@@ -128,9 +143,8 @@ def _run() -> None:
     else:
         import runpy
 
-        fake = Path(__file__).with_name("fake_pacavit.py")
-        sys.path.insert(0, str(fake.parent))
-        runpy.run_path(str(fake), run_name="__main__")
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
         return
     sys.exit(main())
 
@@ -156,7 +170,7 @@ def _end(run) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        _serve(sys.argv[1])
+    if sys.argv[1] == "--serve":
+        _serve(*sys.argv[2:])
     else:
         sys.exit(client(*sys.argv[1:]))
