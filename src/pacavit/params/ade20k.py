@@ -92,7 +92,9 @@ class Heads(Page):
 class Ade20kVariant(Page):
     """What differs between variants."""
 
-    num_clusters: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
+    num_clusters: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)] | None = (
+        Field(default=None, description="of a PaCa-ViT's stages; other models have none")
+    )
     drop_path: dict[Head, DropPath] = Field(description="stochastic depth of the backbone, by head")
 
 

@@ -222,13 +222,14 @@ class Models:
         from pacavit.published import Counted
 
         size = _size(self._given, task)
-        found = self._known.get((task, variant, head, "{}x{}".format(*size)))
+        known = {} if variant in self._given.targets.models else self._known
+        found = known.get((task, variant, head, "{}x{}".format(*size)))
         if found is None:
-            found = complexity.measure(Counted(task, variant, head, size), self._given)
+            found = complexity.measure_variant(Counted(task, variant, head, size), self._given)
         return {
             "parameters": found["parameters"],
             "multiply_adds": found["multiply_adds"],
-            "activations": activation_bytes(variant, size),
+            "activations": activation_bytes(self._given.targets.model(variant), size),
         }
 
 
