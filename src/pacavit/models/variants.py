@@ -125,7 +125,7 @@ def create(
     except Exception as error:
         if drop_path == 0 and isinstance(error, TypeError) and "drop_path_rate" in str(error):
             return create(model, num_classes, None, image_size, **kwargs)  # it drops no path anyway
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
         raise PacavitError(
             f"variant {model.variant!r}: timm cannot make {model.model} with {_shown(keywords)}: {said}; mend its "
             "kwargs in targets.yaml, or drop_path of a model that has none"
@@ -248,7 +248,7 @@ def _try(model: Model, made: nn.Module, found: Maps, size: tuple[int, int]) -> N
         with torch.inference_mode():
             given = intermediates(made, torch.empty(1, 3, *size, device="meta"), found.indices)
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200].rstrip('.')}"
         raise PacavitError(
             f"variant {model.variant!r}: {model.model} gives no maps of an image of {shown} pixels: {said}; take a "
             "model for images of any size"
