@@ -34,9 +34,14 @@ def test_the_pages_of_each_scale_are_valid(project, scale):
         ),
         ("targets", "[0]", "[zero]", r"targets\.yaml: seeds\.0: .*valid integer, found 'zero'"),
         ("targets", "[0]", "[-1]", r"seeds\.0: .*greater than or equal to 0, found -1"),
-        ("targets", "paca,", "pacha,", r"heads\.0: .*'paca' or 'upernet', found 'pacha'"),
+        ("targets", "paca,", "pacha,", r"heads\.0: .*'paca', 'upernet' or 'fpn', found 'pacha'"),
         ("ade20k", "0.0, upernet: 0.0", "0.0", r"test_pacavit\.drop_path has no 'upernet', which targets"),
-        ("ade20k", "upernet: 0.0", "uppernet: 0.0", r"drop_path\.uppernet\.\[key\]: .*'paca' or 'upernet'"),
+        (
+            "ade20k",
+            "upernet: 0.0",
+            "uppernet: 0.0",
+            r"drop_path\.uppernet\.\[key\]: .*'paca', 'upernet' or 'fpn'",
+        ),
         ("targets", "[test_pacavit]", '["a; rm -rf b"]', r"variants\.0: .*pattern"),
         (
             "targets",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -100,7 +100,7 @@ def create_model(weights: State, found: Contents) -> torch.nn.Module:
 
 def _dense(weights: State, found: Contents) -> torch.nn.Module:
     from pacavit.openmmlab import models
-    from pacavit.params.ade20k import Heads
+    from pacavit.params.ade20k import HEAD_PARAMS
     from pacavit.params.coco import DetectorParams
 
     # Sizes that a broken file does not state are the published ones; what shapes no tensor is 1.
@@ -123,16 +123,17 @@ def _dense(weights: State, found: Contents) -> torch.nn.Module:
         return models.build(models.mask_rcnn(encoder, found.classes or 80, options), "mmdet")
     encoder = models.backbone(found.model, None, 0.0, list(found.clusters) or None)
     classes = found.classes or 150
-    page, sizes = Heads.model_fields[found.head].annotation, _sizes(weights, found.head)
+    page, sizes = HEAD_PARAMS[found.head], _sizes(weights, found.head)
     options = page.model_construct(**{name: sizes.get(name, 1) for name in page.model_fields})
     return models.build(models.SEGMENTORS[found.head](encoder, classes, options, crop=32, norm="BN"), "mmseg")
 
 
 def _sizes(weights: State, head: Head) -> dict[str, int]:
     """Return the parameters of segmentation heads that shape tensors, by name, as the file has them."""
-    published = 512 if head == "upernet" else 256
+    published = {"upernet": 512, "fpn": 128}.get(head, 256)
     return {
         "channels": _size(weights, "decode_head.conv_seg.weight", published, axis=1),
+        "neck_channels": _size(weights, "neck.fpn_convs.0.conv.weight", 256),
         "auxiliary_channels": _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1),
     }
 
@@ -144,11 +145,7 @@ def _nearest_head(weights: State, found: Contents) -> Head:
         fit = Fit.of(expected_state(weights, replace(found, head=head)), weights)
         return len(fit.unknown), len(fit.misfit) + len(fit.missing)
 
-    return min(_candidates(found.model), key=distance)
-
-
-def _candidates(model: Model) -> Iterable[Head]:
-    return [head for head in HEADS if head != "paca" or model.is_paca]
+    return min(filter(found.model.takes, HEADS), key=distance)
 
 
 def _nearest(weights: State, task: Task) -> tuple[str, ...]:

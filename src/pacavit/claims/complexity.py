@@ -23,12 +23,15 @@ from pacavit.models import PaCaViT, variant_config, variant_names, variants
 from pacavit.models.paca_vit import PatchToClusterAttention, create_clustering
 from pacavit.openmmlab import models
 from pacavit.params import Params
+from pacavit.params.ade20k import FpnParams
 from pacavit.published import COUNTS, Claim, Counted, counted_by, read
 from pacavit.tasks import TASKS
 from pacavit.tracking import git_commit
 
 #: Regions of an image in the published counts: boxes classified, and masks drawn.
 _BOXES, _MASKS = 1000, 100
+#: Widths of Semantic FPN in the PVT papers.
+_PUBLISHED_FPN = FpnParams(channels=128, neck_channels=256)
 
 
 def count(job: Job) -> None:
@@ -143,7 +146,7 @@ def _build(model: Counted, paper: Params) -> nn.Module:
     elif model.head == "upernet":
         config = models.upernet(encoder, classes, page.heads.upernet, crop, norm, dims)
     else:
-        config = models.semantic_fpn(encoder, classes, crop, norm, dims)
+        config = models.semantic_fpn(encoder, classes, _PUBLISHED_FPN, crop, norm, dims)
     return models.build(config, "mmseg")
 
 

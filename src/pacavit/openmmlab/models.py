@@ -18,7 +18,7 @@ import pacavit.openmmlab.backbone
 import pacavit.openmmlab.timm_backbone  # noqa: F401, registers it as the one above
 from pacavit.job import Job
 from pacavit.models import variant_config, variants
-from pacavit.params.ade20k import Ade20kPage, PacaHeadParams, UperNetParams
+from pacavit.params.ade20k import Ade20kPage, FpnParams, PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
 from pacavit.params.targets import Model
 
@@ -237,22 +237,39 @@ def paca_segmentor(
     return {**_segmentor(encoder, crop), "decode_head": head}
 
 
-def semantic_fpn(encoder: Config, num_classes: int, crop: int, norm: str, dims: Sequence[int]) -> Config:
+def semantic_fpn(
+    encoder: Config,
+    num_classes: int,
+    options: FpnParams,
+    crop: int,
+    norm: str,
+    dims: Sequence[int] | None = None,
+) -> Config:
     """Return Semantic FPN, the segmentor of the PVT papers; arguments as of :func:`upernet`."""
+    channels = options.neck_channels
     head = {
         "type": "FPNHead",
-        "in_channels": [256] * 4,
+        "in_channels": [channels] * 4,
         "in_index": [0, 1, 2, 3],
         "feature_strides": _STRIDES[:4],
-        **_head(num_classes, 128, norm),
+        **_head(num_classes, options.channels, norm),
     }
-    neck = {"type": "FPN", "in_channels": list(dims), "out_channels": 256, "num_outs": 4}
+    neck = {
+        "type": "FPN",
+        "in_channels": _dims(encoder, dims),
+        "out_channels": channels,
+        "num_outs": 4,
+    }
     return {**_segmentor(encoder, crop), "neck": neck, "decode_head": head}
 
 
 #: For each of :data:`pacavit.tasks.HEADS`, the function that returns a segmentor with it; arguments as of
 #: :func:`paca_segmentor`.
-SEGMENTORS: Mapping[str, Callable[..., Config]] = {"paca": paca_segmentor, "upernet": upernet}
+SEGMENTORS: Mapping[str, Callable[..., Config]] = {
+    "paca": paca_segmentor,
+    "upernet": upernet,
+    "fpn": semantic_fpn,
+}
 
 
 def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> Config:

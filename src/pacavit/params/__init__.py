@@ -86,6 +86,8 @@ def read(folder: Path) -> Params:
     params = Params(**pages)
     for name in _PER_VARIANT:
         _covers(folder / f"{name}.yaml", "variants", params.targets.every, getattr(params, name).variants)
+    there = {name: options for name, options in params.ade20k.heads if options is not None}
+    _covers(folder / "ade20k.yaml", "heads", params.targets.heads, there)
     for variant in params.targets.every:
         given = params.ade20k.variants[variant]
         section, source = f"variants.{variant}", folder / "ade20k.yaml"

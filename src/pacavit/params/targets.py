@@ -72,6 +72,10 @@ class Model:
         """Whether its patches attend to clusters in some stage; what is made from clusters exists for these alone."""
         return self.is_paca and any(self.kwargs.get("num_clusters", [1]))
 
+    def takes(self, head: str) -> bool:
+        """Return whether a segmentation head can be put on it: the PaCa head is for models with clusters."""
+        return head != "paca" or self.has_clusters
+
 
 class TargetsPage(Page):
     """Variants, segmentation heads and seeds; every combination is trained and evaluated."""
@@ -129,12 +133,10 @@ class TargetsPage(Page):
         return Model(variant, entry.model or variant, entry.kwargs, tuple(self.imports))
 
     def heads_of(self, variant: str) -> list[str]:
-        """Return the segmentation heads of a variant: the PaCa head clusters, so it is for models with clusters."""
-        clusters = self.model(variant).has_clusters
+        """Return the segmentation heads that a variant is trained with."""
+        model = self.model(variant)
         return [
-            head
-            for head in self.heads
-            if (clusters or head != "paca") and variant in self.only.get(head, [variant])
+            head for head in self.heads if model.takes(head) and variant in self.only.get(head, [variant])
         ]
 
     def has(self, names: dict[str, str | int]) -> bool:

@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pacavit import params
+from pacavit.errors import PacavitError
 from pacavit.files import json_object, write_json
 from pacavit.params.targets import Model
 from pacavit.pipeline import content
 from pacavit.pipeline.table import STAGES, Names
+from pacavit.tasks import HEADS
 
 #: Holds what was found of models; it may be removed at any time.
 FOLDER = Path("work/models")
 
 
-def require(given: params.Params, jobs: Iterable[tuple[str, Names]]) -> None:
-    """Do nothing if the models of all jobs have the four maps that the pipeline is made for.
+def require(given: params.Params, jobs: Sequence[tuple[str, Names]]) -> None:
+    """Do nothing if the models of all jobs have the four maps that the pipeline is made for, and what a stage is about.
 
     Raises:
-        PacavitError: one has not, or cannot be made; as of :func:`pacavit.models.variants.describe`.
+        PacavitError: one has not, or cannot be made, as of :func:`pacavit.models.variants.describe`; or it has no
+            clusters, and the job is about these.
     """
+    for stage, names in jobs:
+        model = given.targets.model(str(names.get("variant", "")))
+        if not model.takes(str(names.get("head", ""))):
+            others = ", ".join(head for head in HEADS if model.takes(head))
+            raise PacavitError(
+                f"{model.variant} has no clusters, so the PaCa head is not for it; take {others}"
+            )
+        if STAGES[stage].clusters and not model.has_clusters:
+            raise PacavitError(f"{model.variant} has no clusters, and stage {stage} is about these alone")
     trained = [names for stage, names in jobs if not STAGES[stage].released]
     for variant in dict.fromkeys(names["variant"] for names in trained if "variant" in names):
         model = given.targets.model(str(variant))

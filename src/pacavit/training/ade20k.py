@@ -64,7 +64,7 @@ def multipliers(job: Job) -> dict[str, dict[str, Any]]:
 
     With the PaCa head, the head and the layers whose size is the number of clusters, which start anew, learn faster.
     The published configuration names ``clustering.4``, which is such a layer in the convolutional clustering only.
-    UPerNet's heads have the plain rate as published, which is a multiplier of 1. Of two names that fit, mmengine
+    Other heads have the plain rate as published, which is a multiplier of 1. Of two names that fit, mmengine
     takes the longer, then the first of the alphabet: batch norms of the PaCa head are under ``head``, and so decayed,
     as published.
     """
@@ -73,7 +73,7 @@ def multipliers(job: Job) -> dict[str, dict[str, Any]]:
     faster = {"lr_mult": head.lr_multiplier}
     if not isinstance(head, PacaHeadParams):
         # A key of its own would take the heads' norms from under `norm`.
-        return keys if head.lr_multiplier == 1 else {**keys, "head": faster}
+        return keys if head.lr_multiplier == 1 else {**keys, "head": faster, "neck": faster}
     if head.multiplied == "literal":
         return {**keys, "head": faster, "clustering.4": faster}
     clusters = {"num_clusters": job.params.ade20k.variants[job.model.variant].num_clusters}
