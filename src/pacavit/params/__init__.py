@@ -94,7 +94,7 @@ def read(folder: Path) -> Params:
         _covers(source, f"{section}.drop_path", params.targets.heads_of(variant), given.drop_path)
         clusters = params.targets.model(variant).has_clusters
         if clusters != (given.num_clusters is not None):
-            problem = "missing; add it" if clusters else "has no clusters; remove it"
+            problem = "missing; add it" if clusters else f"{variant} has no clusters; remove it"
             raise PacavitError(f"{source}: {section}.num_clusters: {problem}")
     return params
 

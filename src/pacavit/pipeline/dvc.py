@@ -206,7 +206,7 @@ def _entry(spec: Stage, scale: str, given: params.Params, names: Names | None = 
 
     read = [filled(pattern(text)) for text in spec.inputs.values()]
     read += _folders(spec, scale)
-    read += [str(path) for path in models.sources(given, names or {})]
+    read += [str(path) for path in models.sources(given, spec.name, names or {})]
     by_file: dict[str, list[str]] = {}
     for key in models.parameters(given, spec.name, names or {}):
         file, dotted = _param(key, scale)
@@ -310,7 +310,9 @@ class Lock:
             str(path): made.inputs[str(path)] for path in inputs(made.stage, self.scale, made.names).values()
         }
         read |= {folder: content.digest(Path(folder)) for folder in _folders(spec, self.scale)}
-        read |= {str(path): made.inputs[str(path)] for path in models.sources(self._given, made.names)}
+        read |= {
+            str(path): made.inputs[str(path)] for path in models.sources(self._given, made.stage, made.names)
+        }
         values: dict[str, dict[str, Any]] = {}
         for key in models.parameters(self._given, made.stage, made.names):
             file, dotted = _param(key, self.scale)

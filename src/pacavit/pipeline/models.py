@@ -53,28 +53,32 @@ def parameters(given: params.Params, stage: str, names: Names) -> tuple[str, ...
 
     Beside those of its stage, how its variant is created, if ``targets.yaml`` says that.
     """
-    own = ("targets:models.{variant}",) if names.get("variant") in given.targets.models else ()
-    return (*STAGES[stage].params, *own)
+    own = _makes_model(stage) and names.get("variant") in given.targets.models
+    return (*STAGES[stage].params, *(("targets:models.{variant}",) if own else ()))
 
 
-def sources(given: params.Params, names: Names) -> list[Path]:
-    """Return the files and folders of the user that define the model of a job.
+def _makes_model(stage: str) -> bool:
+    return "weights" in {*STAGES[stage].inputs, *STAGES[stage].outputs}
 
-    Raises:
-        PacavitError: as of :func:`require`.
-    """
-    if "variant" not in names:
+
+def sources(given: params.Params, stage: str, names: Names) -> list[Path]:
+    """Return the files and folders of the user that define the model of a job; of one that cannot be used, all."""
+    if "variant" not in names or not _makes_model(stage):
         return []
     model = given.targets.model(str(names["variant"]))
     if model.is_paca or not model.imports:
         return []
-    top = _known(model)["module"].partition(".")[0]
-    return [path for path in _paths(model.imports) if path.stem == top]
+    paths = _paths(model.imports)
+    try:
+        top = _known(model)["module"].partition(".")[0]
+    except PacavitError:
+        return paths  # such a job does not run
+    return [path for path in paths if path.stem == top]
 
 
-def hashes(given: params.Params, names: Names) -> dict[str, str]:
+def hashes(given: params.Params, stage: str, names: Names) -> dict[str, str]:
     """Return the hashes of :func:`sources`, by path."""
-    return {str(path): str(content.digest(path)) for path in sources(given, names)}
+    return {str(path): str(content.digest(path)) for path in sources(given, stage, names)}
 
 
 def _paths(imports: Iterable[str]) -> list[Path]:

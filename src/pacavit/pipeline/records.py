@@ -123,7 +123,7 @@ class Records:
             if digest is None:
                 return Status("stale", f"{path} is missing")
             found[str(path)] = digest
-        found |= self.sources.of(stage, names) | models.hashes(self.params, names)
+        found |= self.sources.of(stage, names) | models.hashes(self.params, stage, names)
         values = params.select(self.params, models.parameters(self.params, stage, names), **names)
         made = Made(stage, self.scale, names, values, self._code[stage], found)
         written = outputs(stage, self.scale, names)

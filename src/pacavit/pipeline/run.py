@@ -54,7 +54,6 @@ def run(stage: str, scale: str, **names: str | int) -> None:
         PacavitError: a parameter is wrong, an input is missing, or another process runs the same job.
     """
     given = params.load(scale)
-    models.require(given, [(stage, names)])
     own = sources.Sources(scale, given)
     made, missing = _made(stage, scale, names, given, own)
     if missing:
@@ -91,13 +90,14 @@ def _made(
     stage: str, scale: str, names: Names, given: params.Params, own: sources.Sources
 ) -> tuple[records.Made, list[Path]]:
     """Return what goes into a job, and the aggregated files that are not there yet."""
+    models.require(given, [(stage, names)])
     spec = STAGES[stage]
     values = params.select(given, models.parameters(given, stage, names), **names)
     _check_inputs(stage, scale, names)
     several, missing = _split(aggregated(stage, scale, given.targets))
     several |= optional(stage, scale, given.targets)
     hashes = _hashes(inputs(stage, scale, names), several)
-    hashes |= own.of(stage, names) | models.hashes(given, names)
+    hashes |= own.of(stage, names) | models.hashes(given, stage, names)
     return records.Made(stage, scale, names, values, code.digest(spec), hashes), missing
 
 

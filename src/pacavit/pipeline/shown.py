@@ -41,7 +41,7 @@ def one(stage: str, scale: str) -> str:
     for text, files in aggregated(stage, scale, given.targets).items():
         read += [(text, path) for _, path in files]
     if wanted:
-        yours = [*sources.files_of(stage, given, names), *models.sources(given, names)]
+        yours = [*sources.files_of(stage, given, names), *models.sources(given, stage, names)]
         read += [("yours", path) for path in yours]
     parts = {
         "command": [command(stage, scale, **names)],
