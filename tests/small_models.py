@@ -1,6 +1,6 @@
 """Widths and numbers of proposals of dense models that are small enough for tests."""
 
-from pacavit.params.ade20k import PacaHeadParams, UperNetParams
+from pacavit.params.ade20k import FpnParams, PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
 
 SMALL_DETECTOR = DetectorParams(
@@ -15,4 +15,5 @@ SMALL_DETECTOR = DetectorParams(
     roi_samples=32,
 )
 SMALL_PACA = PacaHeadParams(channels=16, cluster_loss_weight=0.4, lr_multiplier=1.0, multiplied="meant")
+SMALL_FPN = FpnParams(channels=16, neck_channels=24)
 SMALL_UPERNET = UperNetParams(channels=16, auxiliary_channels=8)

@@ -206,7 +206,10 @@ def released(dataset: str, variant: str, head: str | None, scale: str) -> None:
 @scale_option
 def figures(dataset: str, variant: str, head: str | None, seed: int, scale: str) -> None:
     """Draw the learning curve, predictions and clusters of VARIANT on DATASET."""
-    _task("figures", dataset, scale, variant, head, seed=seed)
+    from pacavit import params
+
+    kind = "figures" if params.load(scale).targets.model(variant).has_clusters else "figures_plain"
+    _task(kind, dataset, scale, variant, head, seed=seed)
 
 
 @cli.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from pacavit.params import Params
+    from pacavit.params.targets import Model
     from pacavit.tracking import Run
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Job:
         run: takes what is measured.
         command: the command line.
         function: ``module:function`` that is given this.
+        model: its variant as timm creates it; None without a variant.
     """
 
     stage: str
@@ -106,6 +108,7 @@ class Job:
     run: Run
     command: str
     function: str
+    model: Model | None = None
 
     @property
     def title(self) -> str:

@@ -42,7 +42,8 @@ def _rows(scale: str) -> Iterator[tuple[str, str, str]]:
 def _measured(stage: str, scale: str) -> dict[str, Runs]:
     """Return the metrics of a stage's jobs, as far as they are there, by head."""
     found: dict[str, Runs] = defaultdict(lambda: defaultdict(list))
-    for names in targets.targets(stage, params.load(scale).targets):
+    wanted = params.load(scale).targets
+    for names in targets.targets(stage, wanted.limited_to(wanted.every)):
         path = targets.path(f"{stage}.metrics", scale, **names)
         if path.exists():
             found[str(names.get("head", ""))][str(names["variant"])].append(json.loads(path.read_text()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: The segmentation heads.
-HEADS = ("paca", "upernet")
+HEADS = ("paca", "upernet", "fpn")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _build(pages, variant, model, num_clusters):
     else:
         if num_clusters is None:
             pages = with_clusters(pages, variant, list(variant_config(variant)["num_clusters"]))
-        job = SimpleNamespace(params=pages, names={"variant": variant, "head": model})
+        job = SimpleNamespace(params=pages, names={"head": model}, model=pages.targets.model(variant))
         config = models.segmentor(job, ADE20K_CLASSES, None, "SyncBN")
         scope = "mmseg"
     with torch.device("meta"):

@@ -5,16 +5,16 @@ import torch
 
 from pacavit.checkpoints.tables import contents, expected_state
 from pacavit.openmmlab import models
-from pacavit.params.ade20k import Heads
+from pacavit.params.ade20k import HEAD_PARAMS, Heads
 from pacavit.tasks import HEADS
 from pacavit.weights import Fit
-from small_models import SMALL_PACA, SMALL_UPERNET
+from small_models import SMALL_FPN, SMALL_PACA, SMALL_UPERNET
 
-OPTIONS = {"paca": SMALL_PACA, "upernet": SMALL_UPERNET, "fcn": SMALL_UPERNET}
+OPTIONS = {"paca": SMALL_PACA, "upernet": SMALL_UPERNET, "fpn": SMALL_FPN, "fcn": SMALL_UPERNET}
 
 
 def test_each_has_parameters_and_a_configuration():
-    assert list(HEADS) == list(models.SEGMENTORS) == list(Heads.model_fields)
+    assert list(HEADS) == list(models.SEGMENTORS) == list(Heads.model_fields) == list(HEAD_PARAMS)
 
 
 def fcn_segmentor(encoder, num_classes, options, crop, norm):
@@ -26,10 +26,7 @@ def fcn_segmentor(encoder, num_classes, options, crop, norm):
 
 @pytest.mark.parametrize("head", OPTIONS)
 def test_it_is_recognised_beside_another_one(head, monkeypatch):
-    class MoreHeads(Heads):
-        fcn: type(SMALL_UPERNET)
-
-    monkeypatch.setattr("pacavit.params.ade20k.Heads", MoreHeads)
+    monkeypatch.setitem(HEAD_PARAMS, "fcn", type(SMALL_UPERNET))
     monkeypatch.setattr("pacavit.checkpoints.tables.HEADS", (*HEADS, "fcn"))
     monkeypatch.setattr(models, "SEGMENTORS", {**models.SEGMENTORS, "fcn": fcn_segmentor})
     encoder = models.backbone("test_pacavit", None, 0.0, [24, 24, 24, 0])

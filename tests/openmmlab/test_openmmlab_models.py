@@ -16,9 +16,10 @@ from mmseg.structures import SegDataSample
 from torchvision.ops import box_iou
 
 from pacavit.openmmlab import models
-from pacavit.params.ade20k import UperNetParams
+from pacavit.params.ade20k import FpnParams, UperNetParams
 from pacavit.params.coco import DetectorParams
-from small_models import SMALL_DETECTOR, SMALL_PACA, SMALL_UPERNET
+from pacavit.tasks import HEADS
+from small_models import SMALL_DETECTOR, SMALL_FPN, SMALL_PACA, SMALL_UPERNET
 
 VARIANT = "test_pacavit"
 DETECTOR = DetectorParams(
@@ -41,11 +42,8 @@ def detector():
 
 def segmentor(head, num_clusters=None):
     encoder = models.backbone(VARIANT, None, 0.1, num_clusters)
-    if head == "paca":
-        config = models.paca_segmentor(encoder, 6, SMALL_PACA, 64, "BN")
-    else:
-        config = models.upernet(encoder, 6, SMALL_UPERNET, 64, "BN")
-    return models.build(config, "mmseg")
+    options = {"paca": SMALL_PACA, "upernet": SMALL_UPERNET, "fpn": SMALL_FPN}[head]
+    return models.build(models.SEGMENTORS[head](encoder, 6, options, 64, "BN"), "mmseg")
 
 
 def without_weights(config):
@@ -86,6 +84,19 @@ def test_upernet_is_mmsegmentations_but_for_the_encoder():
         assert ours[head]["loss_decode"].pop("avg_non_ignore") is False
         assert ours[head] == theirs[head]
     assert ours["test_cfg"] == theirs["test_cfg"]
+
+
+def test_semantic_fpn_is_mmsegmentations_but_for_the_encoder():
+    base = Path(mmseg.__file__).parent / ".mim/configs/_base_/models/fpn_r50.py"
+    theirs = without_weights(Config.fromfile(base).model.to_dict())
+    options = FpnParams(channels=128, neck_channels=256)
+    ours = without_weights(
+        models.semantic_fpn(models.backbone(VARIANT, None, 0.1), 150, options, 512, "SyncBN")
+    )
+    theirs["decode_head"]["num_classes"], theirs["neck"]["in_channels"] = 150, [32, 64, 96, 128]
+    assert ours["decode_head"]["loss_decode"].pop("avg_non_ignore") is False
+    for part in ("neck", "decode_head", "test_cfg"):
+        assert ours[part] == theirs[part]
 
 
 @pytest.fixture
@@ -174,6 +185,7 @@ def labelled():
     [
         ("paca", {"decode.loss_ce", "decode.loss_clusters"}),
         ("upernet", {"decode.loss_ce", "aux.loss_ce"}),
+        ("fpn", {"decode.loss_ce"}),
     ],
 )
 def test_segmentors_train(labelled, head, names, dtype):
@@ -189,7 +201,7 @@ def test_segmentors_train(labelled, head, names, dtype):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("head", ["paca", "upernet"])
+@pytest.mark.parametrize("head", HEADS)
 def test_segmentors_predict_at_the_size_of_the_image(labelled, head):
     model = segmentor(head).eval()
     one = {name: values[1:] for name, values in labelled.items()}

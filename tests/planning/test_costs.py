@@ -6,6 +6,7 @@ import torch
 
 from pacavit import params
 from pacavit.errors import PacavitError
+from pacavit.params.targets import Model
 from pacavit.planning import costs, table
 from pacavit.planning.memory import activation_bytes
 from pacavit.planning.schedule import wall_hours
@@ -111,4 +112,4 @@ def test_activations_are_what_autograd_keeps(size):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = model(torch.randn(1, 3, *size))  # kept alive, so that no storage is used twice
     assert output.requires_grad
-    assert activation_bytes("test_pacavit", size) == pytest.approx(sum(kept.values()), rel=0.1)
+    assert activation_bytes(Model.of("test_pacavit"), size) == pytest.approx(sum(kept.values()), rel=0.1)

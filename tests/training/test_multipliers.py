@@ -11,6 +11,7 @@ from optimizers import options_by_name
 from pacavit import params
 from pacavit.models import paca_vit
 from pacavit.openmmlab import models
+from pacavit.params.targets import Model
 from pacavit.training import ade20k, coco
 from pacavit.training.finetuning import create_optimizer
 
@@ -36,7 +37,7 @@ def groups(model, recipe, custom_keys):
 
 def test_parameters_of_like_options_are_updated_together():
     pages = params.load("paper")
-    job = SimpleNamespace(params=pages, names={"variant": CONV, "head": "paca"})
+    job = SimpleNamespace(params=pages, names={"head": "paca"}, model=Model.of(CONV))
     model = models.build(models.segmentor(job, 150, None, "BN"), "mmseg")
     task = SimpleNamespace(recipe=pages.ade20k.recipe, custom_keys=ade20k.multipliers(job))
     optimizer = create_optimizer(task, model)
@@ -73,7 +74,7 @@ def stepped():
 
 
 def segmentor(pages, variant, head):
-    job = SimpleNamespace(params=pages, names={"variant": variant, "head": head})
+    job = SimpleNamespace(params=pages, names={"head": head}, model=Model.of(variant))
     with torch.device("meta"):
         model = models.build(models.segmentor(job, 150, None, "SyncBN"), "mmseg")
     return groups(model, pages.ade20k.recipe, ade20k.multipliers(job))
@@ -151,7 +152,7 @@ def test_upernet_and_mask_rcnn_have_one_rate_and_norms_without_decay(project, va
         detector = models.build(models.mask_rcnn(encoder, 80, pages.coco.recipe.detector), "mmdet")
     for found in (
         segmentor(pages, variant, "upernet"),
-        groups(detector, pages.coco.recipe, coco.multipliers()),
+        groups(detector, pages.coco.recipe, coco.multipliers(Model.of(variant))),
     ):
         assert {rate for _, rate, _ in found.values()} == {1.0}
         assert undecayed(found) == {name for name in found if "norm" in name}

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,13 +16,17 @@ from torch import Tensor, nn
 from pacavit.checkpoints.inspection import Inspection, inspect
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
+from pacavit.models import variants
+from pacavit.params.targets import Model
 
 #: Largest difference between a logit of ONNX Runtime and of torch.
 TOLERANCE = 1e-4
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def export(path: Path, variant: str, target: Path, ema: bool = False, image_size: int | None = None) -> str:
+def export(
+    path: Path, variant: Model | str, target: Path, ema: bool = False, image_size: int | None = None
+) -> str:
     """Write the weights of a file under another name, in the form of that name's suffix.
 
     Args:
@@ -46,7 +49,7 @@ def export(path: Path, variant: str, target: Path, ema: bool = False, image_size
     if target.suffix == ".onnx":
         found.require()
         return _export_onnx(found, target, image_size)
-    found.fit.require(path, f"{variant} for {found.contents.task}")
+    found.fit.require(path, f"{found.contents.variants[0]} for {found.contents.task}")
     return save_as_safetensors(found, target)
 
 
@@ -78,7 +81,7 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def _export_onnx(found: Inspection, target: Path, image_size: int | None) -> str:
-    classes, variant = found.contents.classes, found.contents.variants[0]
+    classes = found.contents.classes
     if found.contents.task != "imagenet" or classes is None:
         held = "no classifier" if found.contents.task == "imagenet" else f"a model for {found.contents.task}"
         raise PacavitError(
@@ -86,9 +89,9 @@ def _export_onnx(found: Inspection, target: Path, image_size: int | None) -> str
         )
     if missing := [name for name in _ONNX_PACKAGES if find_spec(name) is None]:
         raise PacavitError(f"{target}: ONNX needs {', '.join(missing)}; pip install 'pacavit[export]'")
-    model = timm.create_model(variant, num_classes=classes).eval()
+    model = variants.create(found.contents.model, classes, image_size=image_size).eval()
     model.load_state_dict(found.checkpoint.weights)
-    size = image_size or model.default_cfg["input_size"][1]
+    size = image_size or model.pretrained_cfg["input_size"][1]
     with atomic_file(target) as temporary:
         write_onnx(model, temporary, size)
         difference = onnx_difference(model, temporary, size)

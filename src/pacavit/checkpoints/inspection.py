@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
+from pacavit.params.targets import Model
 from pacavit.weights.fit import Fit, not_finite, require_finite
 from pacavit.weights.reader import Checkpoint, read
 
@@ -59,7 +60,7 @@ class Inspection:
             f"weights   {len(weights)} tensors, {size:,} values; {held}, {kind}",
             f"task      {task}, {classes}",
             f"variant   {first}{alike}",
-            f"clusters  {', '.join(map(str, found.clusters))}",
+            f"clusters  {', '.join(map(str, found.clusters)) or 'none'}",
             f"fit       {len(fit.matched)} of the model's {total} keys, {self.problems()} problems",
         ]
         lines += [f"missing   {key}" for key in fit.missing]
@@ -81,7 +82,7 @@ class Inspection:
 
 def inspect(
     path: Path,
-    variant: str | None = None,
+    variant: Model | str | None = None,
     task: Task | None = None,
     head: Head | None = None,
     ema: bool = False,
@@ -97,7 +98,7 @@ def inspect(
     return Inspection(path, checkpoint, found, fit, not_finite(checkpoint.weights))
 
 
-def restore(path: Path, variant: str | None = None) -> tuple[torch.nn.Module, Contents]:
+def restore(path: Path, variant: Model | str | None = None) -> tuple[torch.nn.Module, Contents]:
     """Return the model of a file, in evaluation mode, with the weights of the file, and what the file holds.
 
     The model is the whole one of its task: its backbone is the model itself or ``backbone`` of it.

@@ -34,6 +34,6 @@ def take(job: Job) -> None:
             f"{path}: missing; fetch the authors' {name} into that folder, or set another one as released.directory in "
             f"params/{job.scale}/data.yaml"
         )
-    found = inspect(path, variant, task, head or None)
+    found = inspect(path, job.model, task, head or None)
     found.require()
     report(save_as_safetensors(found, job.outputs["weights"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pacavit.models import PaCaViT, variant_config, variant_names
-from pacavit.params.targets import Head
+from pacavit.models import PaCaViT, variant_config, variant_names, variants
+from pacavit.params.targets import Head, Model
 from pacavit.tasks import HEADS, TASKS
 from pacavit.weights.fit import Fit
 from pacavit.weights.reader import backbone_weights
@@ -30,7 +31,8 @@ class Contents:
         head: of segmentation, else None.
         classes: how many, without the background; None without a classifier.
         variants: those whose backbone is nearest, several where they differ in numbers of clusters alone.
-        clusters: M of each stage.
+        clusters: M of each stage; empty of a model that has none.
+        model: the first of the variants.
     """
 
     task: Task
@@ -38,26 +40,34 @@ class Contents:
     classes: int | None
     variants: tuple[str, ...]
     clusters: tuple[int, ...]
+    model: Model
 
 
 def contents(
-    weights: State, variant: str | None = None, task: Task | None = None, head: Head | None = None
+    weights: State, variant: Model | str | None = None, task: Task | None = None, head: Head | None = None
 ) -> Contents:
     """Return what a file holds; what the arguments leave open is told from its keys and shapes.
+
+    The variant is told of PaCa-ViTs alone.
 
     Raises:
         PacavitError: no such variant.
     """
     task = task or guess_task(weights)
-    variants = _nearest(weights, task) if variant is None else (variant,)
+    names = _nearest(weights, task) if variant is None else (Model.of(variant).variant,)
+    model = Model.of(names[0] if variant is None else variant)
     background = TASKS[task].background
-    classes = _size(weights, TASKS[task].classifier, 0)
+    classifier = TASKS[task].classifier
+    if task == "imagenet" and not model.is_paca:
+        classifier = f"{variants.describe(model)['classifier']}.weight"
+    classes = _size(weights, classifier, 0)
     found = Contents(
         task,
         head,
         classes - background if classes > background else None,
-        variants,
-        _clusters(weights, variants[0]),
+        names,
+        _clusters(weights, model) if model.is_paca else (),
+        model,
     )
     return replace(found, head=_nearest_head(weights, found)) if task == "ade20k" and head is None else found
 
@@ -83,15 +93,14 @@ def expected_state(weights: State, found: Contents) -> dict[str, Tensor]:
 
 def create_model(weights: State, found: Contents) -> torch.nn.Module:
     """Return the model, with random weights, whose state dict :func:`expected_state` gives."""
-    variant = found.variants[0]
     if found.task == "imagenet":
-        return PaCaViT(**{**variant_config(variant), "num_classes": found.classes or 0})
-    return _dense(weights, found, variant)
+        return variants.create(found.model, found.classes or 0)
+    return _dense(weights, found)
 
 
-def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
+def _dense(weights: State, found: Contents) -> torch.nn.Module:
     from pacavit.openmmlab import models
-    from pacavit.params.ade20k import Heads
+    from pacavit.params.ade20k import HEAD_PARAMS
     from pacavit.params.coco import DetectorParams
 
     # Sizes that a broken file does not state are the published ones; what shapes no tensor is 1.
@@ -110,20 +119,21 @@ def _dense(weights: State, found: Contents, variant: str) -> torch.nn.Module:
             rpn_samples=1,
             roi_samples=1,
         )
-        encoder = models.backbone(variant, None, 0.0)
+        encoder = models.backbone(found.model, None, 0.0)
         return models.build(models.mask_rcnn(encoder, found.classes or 80, options), "mmdet")
-    encoder = models.backbone(variant, None, 0.0, list(found.clusters))
+    encoder = models.backbone(found.model, None, 0.0, list(found.clusters) or None)
     classes = found.classes or 150
-    page, sizes = Heads.model_fields[found.head].annotation, _sizes(weights, found.head)
+    page, sizes = HEAD_PARAMS[found.head], _sizes(weights, found.head)
     options = page.model_construct(**{name: sizes.get(name, 1) for name in page.model_fields})
     return models.build(models.SEGMENTORS[found.head](encoder, classes, options, crop=32, norm="BN"), "mmseg")
 
 
 def _sizes(weights: State, head: Head) -> dict[str, int]:
     """Return the parameters of segmentation heads that shape tensors, by name, as the file has them."""
-    published = 512 if head == "upernet" else 256
+    published = {"upernet": 512, "fpn": 128}.get(head, 256)
     return {
         "channels": _size(weights, "decode_head.conv_seg.weight", published, axis=1),
+        "neck_channels": _size(weights, "neck.fpn_convs.0.conv.weight", 256),
         "auxiliary_channels": _size(weights, "auxiliary_head.conv_seg.weight", 256, axis=1),
     }
 
@@ -135,7 +145,7 @@ def _nearest_head(weights: State, found: Contents) -> Head:
         fit = Fit.of(expected_state(weights, replace(found, head=head)), weights)
         return len(fit.unknown), len(fit.misfit) + len(fit.missing)
 
-    return min(HEADS, key=distance)
+    return min(filter(found.model.takes, HEADS), key=distance)
 
 
 def _nearest(weights: State, task: Task) -> tuple[str, ...]:
@@ -143,7 +153,7 @@ def _nearest(weights: State, task: Task) -> tuple[str, ...]:
     backbone = {k: v for k, v in backbone_weights(weights).items() if not k.startswith("head.")}
     distances = {}
     for name in variant_names():
-        model = _backbone(name)
+        model = _backbone(json.dumps([name, {}]))
         fit = Fit.of(model.state_dict(), backbone)
         outputs = tuple(f"{layer}." for layer in model.cluster_outputs())
         other = {key for key in fit.misfit if key.startswith(outputs)}
@@ -152,19 +162,20 @@ def _nearest(weights: State, task: Task) -> tuple[str, ...]:
     return tuple(name for name, distance in distances.items() if distance == min(distances.values()))
 
 
-def _clusters(weights: State, variant: str) -> tuple[int, ...]:
+def _clusters(weights: State, model: Model) -> tuple[int, ...]:
     backbone = backbone_weights(weights)
-    clusters = list(variant_config(variant)["num_clusters"])
-    for layer in _backbone(variant).cluster_outputs():
+    clusters = list({**variant_config(model.model), **model.kwargs}["num_clusters"])
+    for layer in _backbone(json.dumps([model.model, model.kwargs])).cluster_outputs():
         stage = int(re.search(r"stage(\d)|to_clusters(\d)", layer).expand(r"\1\2")) - 1
         clusters[stage] = _size(backbone, f"{layer}.weight", clusters[stage])
     return tuple(clusters)
 
 
 @cache
-def _backbone(variant: str) -> PaCaViT:
+def _backbone(key: str) -> PaCaViT:
+    name, kwargs = json.loads(key)
     with torch.device("meta"):
-        return PaCaViT(**{**variant_config(variant), "num_classes": 0})
+        return PaCaViT(**{**variant_config(name), **kwargs, "num_classes": 0})
 
 
 def _size(weights: State, key: str, default: int, axis: int = 0) -> int:

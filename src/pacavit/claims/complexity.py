@@ -19,16 +19,19 @@ from pacavit.claims.statements import counted_quantities
 from pacavit.data.registry import DATASETS
 from pacavit.files import write_json
 from pacavit.job import Job
-from pacavit.models import PaCaViT, variant_config, variant_names
+from pacavit.models import PaCaViT, variant_config, variant_names, variants
 from pacavit.models.paca_vit import PatchToClusterAttention, create_clustering
 from pacavit.openmmlab import models
 from pacavit.params import Params
+from pacavit.params.ade20k import FpnParams
 from pacavit.published import COUNTS, Claim, Counted, counted_by, read
 from pacavit.tasks import TASKS
 from pacavit.tracking import git_commit
 
 #: Regions of an image in the published counts: boxes classified, and masks drawn.
 _BOXES, _MASKS = 1000, 100
+#: Widths of Semantic FPN in the PVT papers.
+_PUBLISHED_FPN = FpnParams(channels=128, neck_channels=256)
 
 
 def count(job: Job) -> None:
@@ -60,7 +63,28 @@ def measure(model: Counted, paper: Params) -> dict[str, Any]:
     """
     # The libraries' baselines read numbers off tensors while they are built.
     with torch.device("meta" if model.variant in variant_names() else "cpu"):
-        built = _build(model, paper).eval().to("meta")
+        built = _build(model, paper)
+    return count_model(model, built)
+
+
+def measure_variant(model: Counted, given: Params) -> dict[str, Any]:
+    """Return the same of a variant of a scale's pages, whatever its family."""
+    variant, classes = given.targets.model(model.variant), DATASETS[model.task].num_classes
+    with torch.device("meta"):
+        if model.task == "imagenet":
+            built = variants.create(variant, classes, image_size=model.size[0])
+        elif model.task == "coco":
+            encoder = models.backbone(variant, None, 0.0)
+            built = models.build(models.mask_rcnn(encoder, classes, given.coco.recipe.detector), "mmdet")
+        else:
+            config = models.variant_segmentor(given.ade20k, variant, model.head, classes, None, "BN")
+            built = models.build(config, "mmseg")
+    return count_model(model, built)
+
+
+def count_model(model: Counted, built: nn.Module) -> dict[str, Any]:
+    """Return parameters and multiply-adds of a model that is built, at the size of images that ``model`` names."""
+    built = built.eval().to("meta")
     with torch.device("meta"):
         images = torch.empty(1, 3, *model.size)
         counts = count_operations(built, lambda: _run(model.task, built, images))
@@ -122,7 +146,7 @@ def _build(model: Counted, paper: Params) -> nn.Module:
     elif model.head == "upernet":
         config = models.upernet(encoder, classes, page.heads.upernet, crop, norm, dims)
     else:
-        config = models.semantic_fpn(encoder, classes, crop, norm, dims)
+        config = models.semantic_fpn(encoder, classes, _PUBLISHED_FPN, crop, norm, dims)
     return models.build(config, "mmseg")
 
 

@@ -21,7 +21,7 @@ def evaluate(job: Job) -> None:
     classes = len(loader.dataset.metainfo["classes"])
     with process_group() as device:
         seed_all(int(job.names.get("seed", 0)))
-        encoder = models.backbone(str(job.names["variant"]), None, drop_path=0.0)
+        encoder = models.backbone(job.model, None, drop_path=0.0)
         model = models.build(models.mask_rcnn(encoder, classes, recipe.detector), "mmdet").to(device)
         untrained = {}
         if options.untrained:

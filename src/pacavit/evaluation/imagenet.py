@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import timm
 
-import pacavit.models  # noqa: F401, registers the variants
 from pacavit.data.classes import Classes
 from pacavit.evaluation.metrics import write_metrics
 from pacavit.files import atomic_file
 from pacavit.job import Job
 from pacavit.measurement.imagenet import accuracies, measure, predict, validation_loader
 from pacavit.measurement.sampling import spread
+from pacavit.models import variants
 from pacavit.runtime.distributed import process_group
 from pacavit.runtime.precision import autocast_type
 from pacavit.runtime.seeds import seed_all
@@ -27,7 +26,7 @@ def evaluate(job: Job) -> None:
         precision = autocast_type(recipe.precision, device)
         loader = validation_loader(job, recipe, options.batch_size, options.workers)
         seed_all(int(job.names.get("seed", 0)))
-        model = timm.create_model(str(job.names["variant"]), num_classes=len(classes)).to(device)
+        model = variants.create(job.model, len(classes), image_size=recipe.image_size).to(device)
         untrained = {}
         if options.untrained:
             untrained = {"untrained": measure(model, loader, device, precision)}

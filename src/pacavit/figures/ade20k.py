@@ -20,10 +20,9 @@ from pacavit.measurement.sampling import spread
 
 def draw(job: Job) -> None:
     """Draw learning curve, predictions and clusters."""
-    draw_curve(job, {"mIoU": ("val_mIoU", "mIoU"), "aAcc": ("val_aAcc", "aAcc")}, "share (0 to 1)")
+    draw_plain(job)
     options = job.params.figures.ade20k
-    _draw_predictions(job, options.images)
-    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
+    model, _ = restore(job.inputs["weights"], job.model)
     files = sorted((job.inputs["data"] / "images" / SPLITS["val"]).glob("*.jpg"))
     classes = Classes.of(job.inputs["data"]).labels
     pictured = []
@@ -31,6 +30,12 @@ def draw(job: Job) -> None:
         image = sized(Image.open(files[number]), options.side)
         pictured.append(Pictured(files[number].name, image, observe(model, image, classes)))
     draw_all(job, pictured, f"{job.names['variant']}, segmentation with the {job.names['head']} head")
+
+
+def draw_plain(job: Job) -> None:
+    """Draw learning curve and predictions."""
+    draw_curve(job, {"mIoU": ("val_mIoU", "mIoU"), "aAcc": ("val_aAcc", "aAcc")}, "share (0 to 1)")
+    _draw_predictions(job, job.params.figures.ade20k.images)
     job.run.artifact(job.outputs["predictions"])
 
 

@@ -29,13 +29,9 @@ _MIN_SCORE = 0.5
 
 def draw(job: Job) -> None:
     """Draw learning curve, predictions and clusters."""
-    columns = {"box AP": ("val_bbox_AP", "bbox.AP"), "mask AP": ("val_segm_AP", "segm.AP")}
-    draw_curve(job, columns, "AP (0 to 1)")
+    truth = draw_plain(job)
     options = job.params.figures.coco
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotation_file(job.inputs["data"], "val")))
-    _draw_predictions(job, truth, options.images)
-    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
+    model, _ = restore(job.inputs["weights"], job.model)
     ids = sorted(truth.getImgIds())
     pictured = []
     for number in chosen(job, "coco", len(ids)):
@@ -43,7 +39,17 @@ def draw(job: Job) -> None:
         name = truth.loadImgs(ids[number])[0]["file_name"]
         pictured.append(Pictured(name, image, observe(model, image)))
     draw_all(job, pictured, f"{job.names['variant']}, detection")
+
+
+def draw_plain(job: Job) -> COCO:
+    """Draw learning curve and predictions; return the annotations."""
+    columns = {"box AP": ("val_bbox_AP", "bbox.AP"), "mask AP": ("val_segm_AP", "segm.AP")}
+    draw_curve(job, columns, "AP (0 to 1)")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotation_file(job.inputs["data"], "val")))
+    _draw_predictions(job, truth, job.params.figures.coco.images)
     job.run.artifact(job.outputs["predictions"])
+    return truth
 
 
 def _draw_predictions(job: Job, truth: COCO, count: int) -> None:

@@ -23,17 +23,21 @@ _COLUMNS, _PANEL, _FONT = 6, 1.6, 8
 
 def draw(job: Job) -> None:
     """Draw learning curve, predictions and clusters."""
-    draw_curve(job, {"top-1": ("val_top1", "top1"), "top-5": ("val_top5", "top5")}, "accuracy / %")
+    draw_plain(job)
     images = ImageNetShards(job.inputs["data"], "val")
-    options = job.params.figures.imagenet
-    _draw_predictions(job, images, options.images)
-    model, _ = restore(job.inputs["weights"], str(job.names["variant"]))
+    model, _ = restore(job.inputs["weights"], job.model)
     side = job.params.figures.imagenet.side
     pictured = []
     for number in chosen(job, "imagenet", len(images)):
         image = sized(images[number][0], side)
         pictured.append(Pictured(images.name(number), image, observe(model, image)))
     draw_all(job, pictured, f"{job.names['variant']}, classification")
+
+
+def draw_plain(job: Job) -> None:
+    """Draw learning curve and predictions."""
+    draw_curve(job, {"top-1": ("val_top1", "top1"), "top-5": ("val_top5", "top5")}, "accuracy / %")
+    _draw_predictions(job, ImageNetShards(job.inputs["data"], "val"), job.params.figures.imagenet.images)
     job.run.artifact(job.outputs["predictions"])
 
 

@@ -22,7 +22,7 @@ from pacavit.figures import dag, pages
 from pacavit.interpretation.measures import between_seeds
 from pacavit.job import Job
 from pacavit.pipeline import targets
-from pacavit.pipeline.table import FIGURES, STAGES, Names
+from pacavit.pipeline.table import FIGURES, PLAIN_FIGURES, STAGES, Names
 from pacavit.tasks import TASKS, Metric, Task
 
 #: Width and height of a figure on the page at most, pixels; WebP has no more than 16,383.
@@ -121,17 +121,19 @@ def _task(job: Job, task: Task) -> dict[str, Any]:
         "history": f"{task.training}.curve",
         **{name: f"figures_{task.name}.{name}" for name in (*FIGURES, "view")},
     }
+    plain = {name: f"figures_plain_{task.name}.{name}" for name in PLAIN_FIGURES}
     found: dict[tuple[str | int, ...], dict[str, Path]] = {}
     wildcards: dict[tuple[str | int, ...], Names] = {}
-    for key, text in outputs.items():
+    for key, text in (*outputs.items(), *plain.items()):
         for names, path in job.aggregated[text]:
             found.setdefault(tuple(names.values()), {})[key] = path
             wildcards[tuple(names.values())] = names
     # A part of the targets may be reported on.
+    complete = (outputs.keys(), {"metrics", "history", *plain})
     models = [
         _model(job, task, wildcards[model], files)
         for model, files in found.items()
-        if files.keys() == outputs.keys()
+        if files.keys() in complete
     ]
     with open(job.inputs[f"{task.name}_table"], newline="") as file:
         table = list(csv.DictReader(file))
@@ -146,7 +148,7 @@ def _model(
 ) -> dict[str, Any]:
     measured = json.loads(files["metrics"].read_text())
     command = targets.command(f"figures_{task.name}", job.scale, **names)
-    clickable = names["variant"] in job.params.figures.report.clickable
+    clickable = "view" in files and names["variant"] in job.params.figures.report.clickable
     return {
         "id": "-".join([task.name, *map(str, names.values())]),
         "name": ", ".join(f"{key} {value}" if key == "seed" else str(value) for key, value in names.items()),
@@ -166,6 +168,7 @@ def _model(
                 **_shown(job, files[figure]),
             }
             for figure in FIGURES
+            if figure in files
         ],
     }
 

@@ -40,7 +40,7 @@ def measure(job: Job) -> None:
     scenes = _Scenes(dataset, options.images)
     classes = len(dataset.metainfo["classes"])
     seed = int(job.names["seed"])
-    model, found = restore(job.inputs["weights"], str(job.names["variant"]))
+    model, found = restore(job.inputs["weights"], job.model)
     seed_all(seed)
     other = create_model(model.state_dict(), found).eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -18,8 +18,89 @@ from pacavit.models.paca_vit import init_parameters
 from pacavit.weights import Fit, backbone_weights, read, require_finite
 
 
+class Pretrained(nn.Module):
+    """What the backbones share: weights of pretraining, from a file, which mmengine's runner keeps.
+
+    Attributes:
+        pretrained_weights: ``kept``, or ``lost`` as :class:`PaCaViTBackbone` tells.
+    """
+
+    pretrained_weights: Literal["kept", "lost"]
+
+    def begin(
+        self,
+        checkpoint: str | None,
+        pretrained_weights: str,
+        init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None,
+    ) -> None:
+        """Take over the arguments, and load the file of ``checkpoint``, once the layers are there.
+
+        Raises:
+            PacavitError: as of :meth:`load_pretrained`, or an argument has another value than those named.
+        """
+        if pretrained_weights not in ("kept", "lost"):
+            raise PacavitError(f"pretrained_weights: {pretrained_weights!r}; choose 'kept' or 'lost'")
+        self._initialisers = (
+            [] if init_cfg is None else [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+        )
+        if checkpoint is not None and any(map(_is_pretrained, self._initialisers)):
+            raise PacavitError("checkpoint and an init_cfg of type Pretrained: give one of them")
+        self.pretrained_weights = pretrained_weights
+        if checkpoint is not None:
+            self.load_pretrained(Path(checkpoint))
+
+    def fitted(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
+        """Return a file's weights without those of layers that are not here, and the keys of those that start anew.
+
+        Weights that may have another shape here are changed to it, or named as ones that start anew.
+        """
+        raise NotImplementedError
+
+    def lose(self) -> None:
+        """Initialise at random, as the family's own code does."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Do what ``init_cfg`` says, and keep the weights or lose them.
+
+        mmengine's runner calls this once the weights of ``checkpoint`` are in place already.
+
+        Raises:
+            PacavitError: as of :meth:`load_pretrained`, or ``init_cfg`` names no file or an address.
+        """
+        for config in self._initialisers:
+            if not _is_pretrained(config):
+                initialize(self, config)
+            elif not config.get("checkpoint"):
+                raise PacavitError("init_cfg: type Pretrained: expected checkpoint, the path of a file")
+            elif "://" in config["checkpoint"]:
+                raise PacavitError(
+                    f"init_cfg: {config['checkpoint']}: addresses are not opened; fetch the file and name its path"
+                )
+            else:
+                self.load_pretrained(Path(config["checkpoint"]))
+        if self.pretrained_weights == "lost":
+            self.lose()
+
+    def load_pretrained(self, path: Path) -> None:
+        """Load pretrained weights; layers that :meth:`fitted` names keep their random weights.
+
+        Raises:
+            PacavitError: the file is missing or unreadable, other keys than those are missing or misfit, or a number is
+                not finite.
+        """
+        weights, anew = self.fitted(backbone_weights(read(path).weights))
+        own = self.state_dict()
+        fit = Fit.of(own, weights)
+        fit.require(path, "the backbone", allowed=anew)
+        require_finite(path, weights)
+        self.load_state_dict({**own, **{key: value for key, value in weights.items() if key not in anew}})
+        if anew:
+            print_log(f"{path}: other numbers of clusters, so these start anew: {sorted(anew)}", "current")
+
+
 @MODELS.register_module()
-class PaCaViTBackbone(PaCaViT):
+class PaCaViTBackbone(Pretrained, PaCaViT):
     """A registered variant without classifier that gives normed stage maps.
 
     Args:
@@ -66,70 +147,30 @@ class PaCaViTBackbone(PaCaViT):
             )
         if frozen_stages not in range(-1, len(stages) + 1):
             raise PacavitError(f"frozen_stages: {frozen_stages}; expected -1 to {len(stages)}")
-        if pretrained_weights not in ("kept", "lost"):
-            raise PacavitError(f"pretrained_weights: {pretrained_weights!r}; choose 'kept' or 'lost'")
-        self._initialisers = (
-            [] if init_cfg is None else [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-        )
-        if checkpoint is not None and any(map(_is_pretrained, self._initialisers)):
-            raise PacavitError("checkpoint and an init_cfg of type Pretrained: give one of them")
         self.out_indices = list(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self.pretrained_weights = pretrained_weights
         complete = set(self.state_dict())
         self.prune_intermediate_layers(self.out_indices)
         self._pruned = complete - set(self.state_dict())
         self.set_grad_checkpointing(with_cp)
         for module in self._frozen():
             module.requires_grad_(False)
-        if checkpoint is not None:
-            self.load_pretrained(Path(checkpoint))
+        self.begin(checkpoint, pretrained_weights, init_cfg)
 
-    def init_weights(self) -> None:
-        """Do what ``init_cfg`` says, and keep the weights or lose them.
-
-        mmengine's runner calls this once the weights of ``checkpoint`` are in place already.
-
-        Raises:
-            PacavitError: as of :meth:`load_pretrained`, or ``init_cfg`` names no file or an address.
-        """
-        for config in self._initialisers:
-            if not _is_pretrained(config):
-                initialize(self, config)
-            elif not config.get("checkpoint"):
-                raise PacavitError("init_cfg: type Pretrained: expected checkpoint, the path of a file")
-            elif "://" in config["checkpoint"]:
-                raise PacavitError(
-                    f"init_cfg: {config['checkpoint']}: addresses are not opened; fetch the file and name its path"
-                )
-            else:
-                self.load_pretrained(Path(config["checkpoint"]))
-        if self.pretrained_weights == "lost":
-            self.apply(init_parameters)
-
-    def load_pretrained(self, path: Path) -> None:
-        """Load pretrained weights; layers whose number of clusters differs here keep their random weights.
-
-        Raises:
-            PacavitError: the file is missing or unreadable, other keys than those are missing or misfit, or a number is
-                not finite.
-        """
-        weights = backbone_weights(read(path).weights)
-        weights = {
+    def fitted(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
+        """Leave out the classifier and stages that are not built; layers of another number of clusters start anew."""
+        kept = {
             key: value
             for key, value in weights.items()
             if not key.startswith("head.") and key not in self._pruned
         }
-        own = self.state_dict()
-        fit = Fit.of(own, weights)
         outputs = tuple(f"{name}." for name in self.cluster_outputs())
-        anew = {key for key in fit.misfit if key.startswith(outputs)}
-        fit.require(path, "the backbone", allowed=anew)
-        require_finite(path, weights)
-        self.load_state_dict({**own, **{key: value for key, value in weights.items() if key not in anew}})
-        if anew:
-            print_log(f"{path}: other numbers of clusters, so these start anew: {sorted(anew)}", "current")
+        return kept, {key for key in Fit.of(self.state_dict(), kept).misfit if key.startswith(outputs)}
+
+    def lose(self) -> None:
+        """Initialise every layer as the published code does."""
+        self.apply(init_parameters)
 
     def train(self, mode: bool = True) -> PaCaViTBackbone:
         """Set the training mode of what is trained; frozen stages stay in evaluation mode."""

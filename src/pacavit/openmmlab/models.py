@@ -14,11 +14,13 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
-import pacavit.openmmlab.backbone  # noqa: F401, registers it
+import pacavit.openmmlab.backbone
+import pacavit.openmmlab.timm_backbone  # noqa: F401, registers it as the one above
 from pacavit.job import Job
-from pacavit.models import variant_config
-from pacavit.params.ade20k import Ade20kPage, PacaHeadParams, UperNetParams
+from pacavit.models import variant_config, variants
+from pacavit.params.ade20k import Ade20kPage, FpnParams, PacaHeadParams, UperNetParams
 from pacavit.params.coco import DetectorParams
+from pacavit.params.targets import Model
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _STRIDES = [4, 8, 16, 32, 64]
@@ -50,22 +52,23 @@ def scoped(scope: str) -> Iterator[None]:
 
 
 def backbone(
-    variant: str,
+    model: Model | str,
     checkpoint: str | None,
     drop_path: float,
     num_clusters: list[int] | None = None,
     pretrained_weights: Literal["kept", "lost"] = "kept",
 ) -> Config:
-    """Return the backbone; without ``num_clusters`` those of pretraining stay.
+    """Return the backbone of a variant or of a registered name; without ``num_clusters`` those of pretraining stay.
 
     ``pretrained_weights`` is as in :class:`pacavit.openmmlab.backbone.PaCaViTBackbone`.
     """
-    config = {
-        "type": "PaCaViTBackbone",
-        "variant": variant,
-        "checkpoint": checkpoint,
-        "drop_path_rate": drop_path,
-    }
+    model = Model.of(model)
+    common = {"checkpoint": checkpoint, "drop_path_rate": drop_path}
+    if model.is_paca:
+        config = {"type": "PaCaViTBackbone", "variant": model.model, **common, **model.kwargs}
+    else:
+        own = {"kwargs": dict(model.kwargs), "imports": list(model.imports)}
+        config = {"type": "TimmBackbone", "model": model.model, **common, **own}
     if num_clusters is not None:
         config["num_clusters"] = num_clusters
     if pretrained_weights != "kept":
@@ -234,42 +237,65 @@ def paca_segmentor(
     return {**_segmentor(encoder, crop), "decode_head": head}
 
 
-def semantic_fpn(encoder: Config, num_classes: int, crop: int, norm: str, dims: Sequence[int]) -> Config:
+def semantic_fpn(
+    encoder: Config,
+    num_classes: int,
+    options: FpnParams,
+    crop: int,
+    norm: str,
+    dims: Sequence[int] | None = None,
+) -> Config:
     """Return Semantic FPN, the segmentor of the PVT papers; arguments as of :func:`upernet`."""
+    channels = options.neck_channels
     head = {
         "type": "FPNHead",
-        "in_channels": [256] * 4,
+        "in_channels": [channels] * 4,
         "in_index": [0, 1, 2, 3],
         "feature_strides": _STRIDES[:4],
-        **_head(num_classes, 128, norm),
+        **_head(num_classes, options.channels, norm),
     }
-    neck = {"type": "FPN", "in_channels": list(dims), "out_channels": 256, "num_outs": 4}
+    neck = {
+        "type": "FPN",
+        "in_channels": _dims(encoder, dims),
+        "out_channels": channels,
+        "num_outs": 4,
+    }
     return {**_segmentor(encoder, crop), "neck": neck, "decode_head": head}
 
 
 #: For each of :data:`pacavit.tasks.HEADS`, the function that returns a segmentor with it; arguments as of
 #: :func:`paca_segmentor`.
-SEGMENTORS: Mapping[str, Callable[..., Config]] = {"paca": paca_segmentor, "upernet": upernet}
+SEGMENTORS: Mapping[str, Callable[..., Config]] = {
+    "paca": paca_segmentor,
+    "upernet": upernet,
+    "fpn": semantic_fpn,
+}
 
 
 def segmentor(job: Job, num_classes: int, checkpoint: str | None, norm: str) -> Config:
     """Return the job's variant with the job's head; arguments as of :func:`backbone` and :func:`upernet`."""
-    names = str(job.names["variant"]), str(job.names["head"])
-    return variant_segmentor(job.params.ade20k, *names, num_classes, checkpoint, norm)
+    return variant_segmentor(
+        job.params.ade20k, job.model, str(job.names["head"]), num_classes, checkpoint, norm
+    )
 
 
 def variant_segmentor(
-    page: Ade20kPage, name: str, head: str, num_classes: int, checkpoint: str | None, norm: str
+    page: Ade20kPage, model: Model, head: str, num_classes: int, checkpoint: str | None, norm: str
 ) -> Config:
     """Return a variant of a page with a head; arguments as of :func:`backbone` and :func:`upernet`."""
-    variant = page.variants[name]
+    variant = page.variants[model.variant]
     drop_path = variant.drop_path[head]
-    encoder = backbone(name, checkpoint, drop_path, variant.num_clusters, page.recipe.pretrained_weights)
+    encoder = backbone(model, checkpoint, drop_path, variant.num_clusters, page.recipe.pretrained_weights)
     return SEGMENTORS[head](encoder, num_classes, getattr(page.heads, head), page.recipe.crop, norm)
 
 
 def _dims(encoder: Config, dims: Sequence[int] | None = None) -> list[int]:
-    return list(variant_config(encoder["variant"])["embed_dims"] if dims is None else dims)
+    if dims is not None:
+        return list(dims)
+    if encoder["type"] == "PaCaViTBackbone":
+        return list({**variant_config(encoder["variant"]), **encoder}["embed_dims"])
+    model = Model(encoder["model"], encoder["model"], encoder["kwargs"], tuple(encoder["imports"]))
+    return list(variants.maps(model).channels)
 
 
 def _roi_extractor(size: int, channels: int) -> Config:

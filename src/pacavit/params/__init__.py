@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -86,11 +85,17 @@ def read(folder: Path) -> Params:
         pages[name] = _page(folder / f"{name}.yaml", globals()[model])
     params = Params(**pages)
     for name in _PER_VARIANT:
-        _covers(folder / f"{name}.yaml", "variants", params.targets.variants, getattr(params, name).variants)
-    for variant, head in itertools.product(params.targets.variants, params.targets.heads):
-        if params.targets.has({"variant": variant, "head": head}):
-            given = params.ade20k.variants[variant].drop_path
-            _covers(folder / "ade20k.yaml", f"variants.{variant}.drop_path", [head], given)
+        _covers(folder / f"{name}.yaml", "variants", params.targets.every, getattr(params, name).variants)
+    there = {name: options for name, options in params.ade20k.heads if options is not None}
+    _covers(folder / "ade20k.yaml", "heads", params.targets.heads, there)
+    for variant in params.targets.every:
+        given = params.ade20k.variants[variant]
+        section, source = f"variants.{variant}", folder / "ade20k.yaml"
+        _covers(source, f"{section}.drop_path", params.targets.heads_of(variant), given.drop_path)
+        clusters = params.targets.model(variant).has_clusters
+        if clusters != (given.num_clusters is not None):
+            problem = "missing; add it" if clusters else f"{variant} has no clusters; remove it"
+            raise PacavitError(f"{source}: {section}.num_clusters: {problem}")
     return params
 
 

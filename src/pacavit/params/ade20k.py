@@ -82,17 +82,32 @@ class UperNetParams(Page):
     lr_multiplier: Positive = Field(default=1.0, description="of the rate for both heads; published: 1")
 
 
-class Heads(Page):
-    """The heads, by the names in :data:`pacavit.tasks.HEADS`."""
+class FpnParams(Page):
+    """Semantic FPN, the segmentor of the PVT papers."""
 
-    paca: PacaHeadParams
-    upernet: UperNetParams
+    channels: Count
+    neck_channels: Count = Field(description="of the feature pyramid below the head")
+    lr_multiplier: Positive = Field(default=1.0, description="of the rate for pyramid and head; published: 1")
+
+
+#: The class of each head's parameters, by the names in :data:`pacavit.tasks.HEADS`.
+HEAD_PARAMS = {"paca": PacaHeadParams, "upernet": UperNetParams, "fpn": FpnParams}
+
+
+class Heads(Page):
+    """The heads, by the names in :data:`pacavit.tasks.HEADS`; those that ``targets.yaml`` asks for are needed."""
+
+    paca: PacaHeadParams | None = None
+    upernet: UperNetParams | None = None
+    fpn: FpnParams | None = None
 
 
 class Ade20kVariant(Page):
     """What differs between variants."""
 
-    num_clusters: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
+    num_clusters: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)] | None = (
+        Field(default=None, description="of a PaCa-ViT's stages; other models have none")
+    )
     drop_path: dict[Head, DropPath] = Field(description="stochastic depth of the backbone, by head")
 
 

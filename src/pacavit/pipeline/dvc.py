@@ -1,6 +1,7 @@
 """What DVC versions: ``dvc.yaml`` of a scale, made from the table of stages, and ``dvc.lock`` kept in step with it.
 
-The scale ``mini`` has the files of the project's root; another one has its own below ``pipelines/<scale>/``.
+The scale ``mini`` has the files of the project's root; another one has its own below ``pipelines/<scale>/``. Variants
+that run only when they are asked for have theirs in ``pipelines/<scale>/optional/``, which `dvc repro` leaves out.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pacavit import params, paths
 from pacavit.data.protection import require_all_apart
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file, write_json
-from pacavit.pipeline import cache, code, content, sources
+from pacavit.pipeline import cache, code, content, models, sources
 from pacavit.pipeline.records import Made, Records, save
 from pacavit.pipeline.table import STAGES, Names, Output, Stage
-from pacavit.pipeline.targets import command, inputs, name, pattern, product, targets
+from pacavit.pipeline.targets import command, inputs, name, optional_jobs, pattern, product, targets
 
 #: Digests of the stages' code, by which DVC sees an edit of it; a stage of DVC's own writes it.
 CODE = "code.json"
@@ -49,11 +50,48 @@ def yaml_path(scale: str) -> Path:
     return Path("dvc.yaml") if scale == params.DEFAULT_SCALE else Path("pipelines", scale, "dvc.yaml")
 
 
+def optional_path(scale: str) -> Path:
+    """Return where the ``dvc.yaml`` of the variants that run only when they are asked for is."""
+    return Path("pipelines", scale, "optional", "dvc.yaml")
+
+
+def _files(scale: str) -> tuple[Path, Path]:
+    return yaml_path(scale), optional_path(scale)
+
+
+def _is_alone(given: params.Params, names: Names) -> bool:
+    """Return whether a job is a stage of DVC's by itself, since it depends on how its variant is created."""
+    if "variant" not in names:
+        return False
+    model = given.targets.model(str(names["variant"]))
+    return (
+        not model.is_paca or model.variant in given.targets.models or model.variant in given.targets.optional
+    )
+
+
+def address(given: params.Params, scale: str, stage: str, names: Names) -> tuple[Path, str]:
+    """Return the ``dvc.yaml`` that has a job, and the job's name in it."""
+    file = optional_path(scale) if names.get("variant") in given.targets.optional else yaml_path(scale)
+    job = name(stage, names)
+    return file, job.replace("@", "-") if _is_alone(given, names) else job
+
+
+def _optional_text(scale: str, given: params.Params) -> str | None:
+    """Return the ``dvc.yaml`` of the variants that run only when they are asked for, None if there are none."""
+    file = optional_path(scale)
+    inside = {"wdir": Path(*[".."] * len(file.parent.parts)).as_posix()}
+    stages = {
+        address(given, scale, stage, names)[1]: inside | _entry(STAGES[stage], scale, given, names)
+        for stage, names in optional_jobs(given.targets)
+    }
+    return _dumped({"stages": stages}, scale) if stages else None
+
+
 def yaml_text(scale: str, given: params.Params) -> str:
     """Return the ``dvc.yaml`` of a scale.
 
     A stage whose wildcards go through all their combinations follows an edit of ``targets.yaml`` by itself, as a
-    matrix; the jobs of one that does not are listed.
+    matrix; the jobs of one that does not are listed. So are those of a variant whose creation ``targets.yaml`` states.
     """
     root = yaml_path(scale).parent
     above = Path(*[".."] * len(root.parts))
@@ -68,36 +106,48 @@ def yaml_text(scale: str, given: params.Params) -> str:
     for stage, spec in STAGES.items():
         if spec.released:
             continue
-        wanted = targets(stage, given.targets)
+        jobs = targets(stage, given.targets)
+        wanted = [names for names in jobs if not _is_alone(given, names)]
         entry = inside | _entry(spec, scale, given)
         if not spec.wildcards:
             stages[stage] = entry
-        elif wanted == list(product(spec, given.targets)):
+        elif wanted and wanted == list(product(spec, given.targets)):
             stages[stage] = {"matrix": {w: f"${{{w}s}}" for w in spec.wildcards}, **entry}
-        else:
+        elif wanted:
             each = {"-".join(str(names[w]) for w in spec.wildcards): dict(names) for names in wanted}
             stages[stage] = {"foreach": each, "do": entry}
+        for names in jobs:
+            if _is_alone(given, names):
+                stages[address(given, scale, stage, names)[1]] = inside | _entry(spec, scale, given, names)
     page = above / paths.path(paths.PARAMS, scale=scale, page="targets")
+    return _dumped({"vars": [page.as_posix()], "stages": stages}, scale)
+
+
+def _dumped(content: dict[str, Any], scale: str) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.width, yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = 4096, False, False
+    yaml.representer.ignore_aliases = lambda data: True
     text = io.StringIO()
-    yaml.dump({"vars": [page.as_posix()], "stages": stages}, text)
+    yaml.dump(content, text)
     return _HEAD.format(scale=scale) + text.getvalue()
 
 
 def write_yaml(scale: str, given: params.Params) -> bool:
-    """Write the ``dvc.yaml`` of a scale; return whether that changed it.
+    """Write the ``dvc.yaml`` of a scale, and that of its optional variants; return whether that changed one.
 
     Raises:
         PacavitError: the user's own data stand where the pipeline writes, as of :func:`require_all_apart`.
     """
     require_all_apart(scale, given.data)
-    path, text = yaml_path(scale), yaml_text(scale, given)
-    if path.exists() and path.read_text() == text:
-        return False
-    with atomic_file(path) as temporary:
-        temporary.write_text(text)
-    return True
+    texts = zip(_files(scale), (yaml_text(scale, given), _optional_text(scale, given)), strict=True)
+    changed = [(p, text) for p, text in texts if text != (p.read_text() if p.exists() else None)]
+    for path, text in changed:
+        if text is None:
+            path.unlink()
+            continue
+        with atomic_file(path) as temporary:
+            temporary.write_text(text)
+    return bool(changed)
 
 
 def write_code() -> None:
@@ -145,18 +195,20 @@ def _is_inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
-def _entry(spec: Stage, scale: str, given: params.Params) -> dict[str, Any]:
-    """Return a stage as DVC takes it, with the wildcards as items."""
+def _entry(spec: Stage, scale: str, given: params.Params, names: Names | None = None) -> dict[str, Any]:
+    """Return a stage as DVC takes it, with the wildcards as items, or one of its jobs."""
 
     def filled(text: str) -> str:
         for wildcard in spec.wildcards:
-            text = text.replace(f"{{{wildcard}}}", f"${{item.{wildcard}}}")
+            value = f"${{item.{wildcard}}}" if names is None else str(names[wildcard])
+            text = text.replace(f"{{{wildcard}}}", value)
         return text.replace("{scale}", scale)
 
     read = [filled(pattern(text)) for text in spec.inputs.values()]
     read += _folders(spec, scale)
+    read += [str(path) for path in models.sources(given, spec.name, names or {})]
     by_file: dict[str, list[str]] = {}
-    for key in spec.params:
+    for key in models.parameters(given, spec.name, names or {}):
         file, dotted = _param(key, scale)
         by_file.setdefault(file, []).extend([filled(dotted)] if dotted else [])
     entry: dict[str, Any] = {"cmd": filled(command(spec.name))}
@@ -208,12 +260,20 @@ class Lock:
         self._pages: dict[str, Any] = {}
 
     @cached_property
+    def _locks(self) -> dict[Path, dict[str, Any]]:
+        return {file: _read_lock(file) for file in _files(self.scale)}
+
+    @property
     def _stages(self) -> dict[str, Any]:
-        return _read_lock(self.scale)
+        return self._locks[yaml_path(self.scale)]
+
+    def _entry_of(self, made: Made) -> Mapping[str, Any] | None:
+        file, job = address(self._given, self.scale, made.stage, made.names)
+        return self._locks[file].get(job)
 
     def outputs(self, made: Made, there: Mapping[str, str | None]) -> dict[str, str] | None:
         """Return a job's outputs by path, and write a record, if DVC says that they were made from the same."""
-        entry = self._stages.get(name(made.stage, made.names))
+        entry = self._entry_of(made)
         if entry is None or entry != self._expected(made, there, entry):
             return None
         save(made, {path: str(digest) for path, digest in there.items()}, source="dvc.lock")
@@ -221,7 +281,7 @@ class Lock:
 
     def lacks(self, made: Made, written: Mapping[str, str]) -> bool:
         """Return whether DVC does not know yet that a job made this."""
-        entry = self._stages.get(name(made.stage, made.names), {})
+        entry = self._entry_of(made) or {}
         return entry != self._expected(made, written, entry)
 
     def lacks_code(self) -> bool:
@@ -250,8 +310,11 @@ class Lock:
             str(path): made.inputs[str(path)] for path in inputs(made.stage, self.scale, made.names).values()
         }
         read |= {folder: content.digest(Path(folder)) for folder in _folders(spec, self.scale)}
+        read |= {
+            str(path): made.inputs[str(path)] for path in models.sources(self._given, made.stage, made.names)
+        }
         values: dict[str, dict[str, Any]] = {}
-        for key in spec.params:
+        for key in models.parameters(self._given, made.stage, made.names):
             file, dotted = _param(key, self.scale)
             dotted = dotted.format(**made.names)
             if dotted:
@@ -287,12 +350,13 @@ def check_lock(scale: str) -> None:
     Raises:
         PacavitError: it is damaged, or Git has left a conflict in it.
     """
-    _read_lock(scale)
+    for file in _files(scale):
+        _read_lock(file)
 
 
-def _read_lock(scale: str) -> dict[str, Any]:
+def _read_lock(file: Path) -> dict[str, Any]:
     """Return the stages of ``dvc.lock``, none if there is no such file; errors as of :func:`check_lock`."""
-    path = yaml_path(scale).with_suffix(".lock")
+    path = file.with_suffix(".lock")
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -339,20 +403,20 @@ def commit(scale: str, given: params.Params, found: Records, wanted: Iterable[tu
     write_code()
     write_yaml(scale, given)
     lock = Lock(scale, given)
-    lacking = [CODE_STAGE] if lock.lacks_code() else []
+    file = yaml_path(scale)
+    lacking = [(file, CODE_STAGE)] if lock.lacks_code() else []
     if sources.file(scale).is_file() and lock.lacks_sources():
-        lacking.append(SOURCES_STAGE)
+        lacking.append((file, SOURCES_STAGE))
     for stage, names in wanted:
         if STAGES[stage].released:
             continue
         status = found.status(stage, names)
         if status.state == "fresh" and lock.lacks(status.made, status.outputs):
-            lacking.append(name(stage, names))
+            lacking.append(address(given, scale, stage, names))
     if lacking:
         relink = "no-relink" if cache.link_types()[0] == "copy" else "relink"
-        file = yaml_path(scale)
         lacking = list(dict.fromkeys(lacking))  # two targets may share a job
-        addresses = lacking if file == Path("dvc.yaml") else [f"{file}:{job}" for job in lacking]
+        addresses = [job if file == Path("dvc.yaml") else f"{file}:{job}" for file, job in lacking]
         _commit(relink, *addresses)
 
 

@@ -1,19 +1,21 @@
 """Commits stages to DVC as ``python -m pacavit.pipeline.dvc_commit {relink,no-relink} STAGE…``.
 
-What `dvc commit --force STAGE…` does, but it reads ``dvc.yaml`` and writes ``dvc.lock`` once instead of once a stage,
+What `dvc commit --force STAGE…` does, but it reads each ``dvc.yaml`` and writes its ``dvc.lock`` once instead of once a stage,
 which takes minutes for the stages of the paper's scale.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import groupby
+from operator import attrgetter
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 
 
 def commit(addresses: list[str], relink: bool) -> None:
-    """Record the present files of stages, which are all of one file of DVC.
+    """Record the present files of stages.
 
     Args:
         addresses: of the stages, as DVC takes them.
@@ -27,7 +29,10 @@ def commit(addresses: list[str], relink: bool) -> None:
         for stage in stages:
             stage.save()
             stage.commit(relink=relink)
-        stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+        files = groupby(sorted(stages, key=attrgetter("path")), key=attrgetter("path"))
+        for _, same in files:
+            together = list(same)
+            together[0].dvcfile.dump_stages(together, update_pipeline=False)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pacavit import params
 from pacavit.files import json_object, write_json
-from pacavit.pipeline import code, content
+from pacavit.pipeline import code, content, models
 from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, inputs, name, optional, outputs, ref
@@ -123,8 +123,8 @@ class Records:
             if digest is None:
                 return Status("stale", f"{path} is missing")
             found[str(path)] = digest
-        found |= self.sources.of(stage, names)
-        values = params.select(self.params, STAGES[stage].params, **names)
+        found |= self.sources.of(stage, names) | models.hashes(self.params, stage, names)
+        values = params.select(self.params, models.parameters(self.params, stage, names), **names)
         made = Made(stage, self.scale, names, values, self._code[stage], found)
         written = outputs(stage, self.scale, names)
         there = {str(path): content.digest(path) for path in written.values()}

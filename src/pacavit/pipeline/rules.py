@@ -24,7 +24,7 @@ from pacavit import params, paths
 from pacavit.data.protection import require_all_apart, require_all_replaceable
 from pacavit.errors import PacavitError
 from pacavit.files import atomic_file
-from pacavit.pipeline import cache, dvc, profile, targets
+from pacavit.pipeline import cache, dvc, models, profile, targets
 from pacavit.pipeline.records import Records, forget
 from pacavit.pipeline.sources import Sources
 from pacavit.pipeline.table import STAGES, Names
@@ -166,16 +166,28 @@ class Pipeline:
 
         Archives that were deleted once all was made from them are not asked for.
         """
-        return lambda wildcards: [
-            str(path)
-            for stage, names in targets.jobs(self.params.targets, target)
-            for path in targets.outputs(stage, self.scale, names).values()
-            if path.exists() or self._is_stale(stage, names)
-        ]
+
+        def files() -> list[str]:
+            jobs = targets.jobs(self.params.targets, target)
+            models.require(self.params, jobs)
+            return [
+                str(path)
+                for stage, names in jobs
+                for path in targets.outputs(stage, self.scale, names).values()
+                if path.exists() or self._is_stale(stage, names)
+            ]
+
+        return lambda wildcards: _or_exit(files)
 
     def _jobs(self) -> list[tuple[str, Names]]:
+        """Return the jobs whose results are kept in step with DVC: those of variants left out, once they have run."""
         wanted = self.params.targets
-        return [*targets.jobs(wanted), *targets.jobs(wanted, targets.RELEASED)]
+        optional = [
+            (stage, names)
+            for stage, names in targets.optional_jobs(wanted)
+            if any(path.exists() for path in targets.outputs(stage, self.scale, names).values())
+        ]
+        return [*targets.jobs(wanted), *targets.jobs(wanted, targets.RELEASED), *optional]
 
     @property
     def _decides(self) -> bool:
@@ -215,16 +227,18 @@ class Pipeline:
     def _of_job(self, stage: str, of_names: Callable[[Names], Any]) -> Callable[[Any], Any]:
         """Return a function of a job's wildcards; a mistake ends with one line."""
 
-        def of_job(wildcards: Any) -> Any:
-            try:
-                return of_names(targets.names_of(stage, wildcards))
-            except PacavitError as error:
-                sys.exit(f"pacavit: {error}")
-
-        return of_job
+        return lambda wildcards: _or_exit(lambda: of_names(targets.names_of(stage, wildcards)))
 
     def _fill(self, text: str) -> str:
         return paths.fill(text, scale=self.scale)
+
+
+def _or_exit(of: Callable[[], Any]) -> Any:
+    """Return what a function gives; end with one line on a mistake."""
+    try:
+        return of()
+    except PacavitError as error:
+        sys.exit(f"pacavit: {error}")
 
 
 def scale_of(config: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pacavit import params, paths
 from pacavit.errors import PacavitError
 from pacavit.job import Declared, Job, View
-from pacavit.pipeline import cache, code, content, index, records, sources
+from pacavit.pipeline import cache, code, content, index, models, records, sources
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.pipeline.targets import aggregated, command, inputs, name, optional, outputs, ref
 from pacavit.runtime.distributed import is_main
@@ -90,12 +90,14 @@ def _made(
     stage: str, scale: str, names: Names, given: params.Params, own: sources.Sources
 ) -> tuple[records.Made, list[Path]]:
     """Return what goes into a job, and the aggregated files that are not there yet."""
+    models.require(given, [(stage, names)])
     spec = STAGES[stage]
-    values = params.select(given, spec.params, **names)
+    values = params.select(given, models.parameters(given, stage, names), **names)
     _check_inputs(stage, scale, names)
     several, missing = _split(aggregated(stage, scale, given.targets))
     several |= optional(stage, scale, given.targets)
-    hashes = _hashes(inputs(stage, scale, names), several) | own.of(stage, names)
+    hashes = _hashes(inputs(stage, scale, names), several)
+    hashes |= own.of(stage, names) | models.hashes(given, stage, names)
     return records.Made(stage, scale, names, values, code.digest(spec), hashes), missing
 
 
@@ -104,15 +106,16 @@ def describe(
 ) -> Job:
     """Return what a stage's function is given, and no more than the stage declares."""
     spec = STAGES[stage]
+    keys = models.parameters(given, stage, names)
     several, _ = _split(aggregated(stage, scale, given.targets))
     several |= optional(stage, scale, given.targets)
     return Job(
         stage=stage,
         scale=scale,
         names=names,
-        params=_view(stage, given, spec.params, names),
+        params=_view(stage, given, keys, names),
         paper=_view(stage, _paper(spec.params), _of_paper(spec.params), names),
-        values=params.select(given, spec.params, **names),
+        values=params.select(given, keys, **names),
         inputs=Declared(stage, "input", inputs(stage, scale, names)),
         outputs=Declared(stage, "output", outputs(stage, scale, names)),
         aggregated=Declared(stage, "aggregated output", several),
@@ -121,6 +124,7 @@ def describe(
         run=tracked,
         command=command(stage, scale, **names),
         function=spec.function,
+        model=given.targets.model(str(names["variant"])) if "variant" in names else None,
     )
 
 

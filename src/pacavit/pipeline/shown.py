@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pacavit import params
 from pacavit.errors import PacavitError
-from pacavit.pipeline import code, sources
+from pacavit.pipeline import code, models, sources
 from pacavit.pipeline.table import STAGES
 from pacavit.pipeline.targets import aggregated, command, inputs, name, outputs, targets
 
@@ -41,14 +41,17 @@ def one(stage: str, scale: str) -> str:
     for text, files in aggregated(stage, scale, given.targets).items():
         read += [(text, path) for _, path in files]
     if wanted:
-        read += [("yours", path) for path in sources.files_of(stage, given, names)]
+        yours = [*sources.files_of(stage, given, names), *models.sources(given, stage, names)]
+        read += [("yours", path) for path in yours]
     parts = {
         "command": [command(stage, scale, **names)],
         "function": [spec.function],
         "jobs": [name(stage, each) for each in wanted],
         "reads": [f"{path}  {key}" for key, path in read],
         "writes": [f"{path}  {key}" for key, path in outputs(stage, scale, names).items()],
-        "parameters": [f"params/{_page(key.format(**names), scale)}" for key in spec.params],
+        "parameters": [
+            f"params/{_page(key.format(**names), scale)}" for key in models.parameters(given, stage, names)
+        ],
         "code": [code.digest(spec), *code.modules(spec)],
         "threads": [str(spec.threads)],
         "memory": [f"{spec.mem_mb} MB"],

@@ -24,6 +24,9 @@ FIGURES = {
     "attention": "Clusters",
 }
 
+#: Those of a model without clusters.
+PLAIN_FIGURES = ("curve", "predictions")
+
 #: Drawn over all models.
 OVERVIEW = ("accuracy", "ablations", "complexity", "module")
 
@@ -72,6 +75,7 @@ class Stage:
         disposable: its outputs may be deleted once all that reads them is made.
         source: section of the page ``data`` that names files of the user's which it reads.
         released: it works on the authors' weights, and has jobs where they were published only.
+        clusters: True for one that has jobs for variants with clusters only, False for the others only, None for all.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Stage:
     disposable: bool = False
     source: str | None = None
     released: bool = False
+    clusters: bool | None = None
 
 
 def _options(wildcards: tuple[str, ...]) -> str:
@@ -188,29 +193,33 @@ def _evaluation(task: Task, released: bool = False) -> Stage:
     )
 
 
-def _figures(task: Task) -> Stage:
+def _figures(task: Task, clusters: bool) -> Stage:
+    """Return the stage that draws the figures of variants with clusters, or of those without."""
     training, evaluation = task.training, f"evaluate_{task.name}"
-    place = f"reports/{{scale}}/figures/{task.name}/{_place(task.wildcards)}"
+    place = f"reports/{{scale}}/figures/{task.name}/{_place(task.wildcards)}{'' if clusters else '/plain'}"
+    kind, function = ("", "draw") if clusters else ("plain_", "draw_plain")
+    figures = FIGURES if clusters else PLAIN_FIGURES
     return Stage(
-        name=f"figures_{task.name}",
+        name=f"figures_{kind}{task.name}",
         command=f"figures {task.name} {_options(task.wildcards)}",
-        function=f"pacavit.figures.{task.name}:draw",
+        function=f"pacavit.figures.{task.name}:{function}",
         inputs={
             "data": f"prepare_{task.name}.data",
-            "weights": f"{training}.weights",
+            **({"weights": f"{training}.weights"} if clusters else {}),
             "curve": f"{training}.curve",
             "metrics": f"{evaluation}.metrics",
             "predictions": f"{evaluation}.predictions",
         },
         outputs={
             **{
-                name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", category, task.name)
-                for name, category in FIGURES.items()
+                name: Output(f"{place}/{name}.png", "cached", f"{name}.rst", FIGURES[name], task.name)
+                for name in figures
             },
-            "view": Output(f"{place}/view.json"),
+            **({"view": Output(f"{place}/view.json")} if clusters else {}),
         },
         wildcards=task.wildcards,
         params=(f"figures:{task.name}",),
+        clusters=clusters,
     )
 
 
@@ -261,7 +270,8 @@ _STAGES = [
         params=(*_recipe(_ADE20K), *_validated(_ADE20K)),
     ),
     *(_evaluation(task) for task in TASKS.values()),
-    *(_figures(task) for task in TASKS.values()),
+    *(_figures(task, clusters=True) for task in TASKS.values()),
+    *(_figures(task, clusters=False) for task in TASKS.values()),
     Stage(
         name="clusters",
         command=f"clusters {_options(_ADE20K.wildcards)}",
@@ -276,6 +286,7 @@ _STAGES = [
         wildcards=_ADE20K.wildcards,
         params=("evaluate:clusters", "ade20k:recipe"),
         mem_mb=4000,
+        clusters=True,
     ),
     *(stage for task in TASKS.values() for stage in (_released(task), _evaluation(task, released=True))),
     Stage(
@@ -364,6 +375,7 @@ _STAGES = [
             *(f"{task.training}.curve" for task in TASKS.values()),
             *(f"evaluate_{dataset}.metrics" for dataset in TASKS),
             *(f"figures_{dataset}.{name}" for dataset in TASKS for name in (*FIGURES, "view")),
+            *(f"figures_plain_{dataset}.{name}" for dataset in TASKS for name in PLAIN_FIGURES),
             "clusters.measures",
         ),
     ),

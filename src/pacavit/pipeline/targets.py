@@ -18,10 +18,8 @@ ALL, RELEASED = "all", "evaluate_released"
 ONLY = {f"only_{dataset}": dataset for dataset in TASKS}
 
 #: What ends each task.
-_LAST = {
-    **{dataset: (f"figures_{dataset}",) for dataset in TASKS},
-    "ade20k": ("figures_ade20k", "clusters"),
-}
+_LAST = {dataset: [f"figures_{dataset}", f"figures_plain_{dataset}"] for dataset in TASKS}
+_LAST["ade20k"].append("clusters")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,15 @@ def targets(stage: str, wanted: params.TargetsPage) -> list[Names]:
         known = published.checkpoints(Path(paths.PUBLISHED).resolve())
         task = stage.rpartition("_")[2]
         return [n for n in combinations if (task, n["variant"], n.get("head", "")) in known]
-    return [names for names in combinations if wanted.has(names)]
+    return [names for names in combinations if _exists(spec, wanted, names)]
+
+
+def _exists(spec: Stage, wanted: params.TargetsPage, names: Names) -> bool:
+    """Return whether a stage has a job of these names: by the variant's heads, and by whether it has clusters."""
+    if "variant" not in names:
+        return True
+    clusters = wanted.model(str(names["variant"])).has_clusters
+    return spec.clusters in (None, clusters) and wanted.has(names)
 
 
 def product(spec: Stage, wanted: params.TargetsPage) -> Iterator[dict[str, str | int]]:
@@ -121,7 +127,7 @@ def product(spec: Stage, wanted: params.TargetsPage) -> Iterator[dict[str, str |
 
 def target_names(wanted: params.TargetsPage) -> list[str]:
     """Return what one can ask for by name, beside files: see :func:`jobs`."""
-    return [ALL, *wanted.groups, *ONLY, RELEASED, *wanted.variants]
+    return [ALL, *wanted.groups, *ONLY, RELEASED, *wanted.every]
 
 
 def jobs(wanted: params.TargetsPage, target: str = ALL) -> list[tuple[str, Names]]:
@@ -129,9 +135,10 @@ def jobs(wanted: params.TargetsPage, target: str = ALL) -> list[tuple[str, Names
 
     Args:
         wanted: the page of targets.
-        target: ``all``, or a part of it with all that leads to its measurements and figures: a group of variants, one
-            variant, or one task (``only_coco``); ``evaluate_released`` is the authors' weights without a training.
-            Ledger and page are of ``all`` alone, since they aggregate everything.
+        target: ``all``; or, with all that leads to its measurements and figures, a group of variants, one variant, or
+            one task (``only_coco``), the first two of which may be others than those of ``all``; ``evaluate_released``
+            is the authors' weights without a training. Ledger and page are of ``all`` alone, since they aggregate
+            everything.
 
     Raises:
         PacavitError: no such target.
@@ -140,10 +147,16 @@ def jobs(wanted: params.TargetsPage, target: str = ALL) -> list[tuple[str, Names
         raise PacavitError(f"target {target!r}: unknown; choose one of {', '.join(target_names(wanted))}")
     if target in wanted.groups:
         wanted = wanted.limited_to(wanted.groups[target])
-    elif target in wanted.variants:
+    elif target in wanted.every:
         wanted = wanted.limited_to([target])
     chosen = _stages_of(target)
     return [(stage, names) for stage in STAGES if stage in chosen for names in targets(stage, wanted)]
+
+
+def optional_jobs(wanted: params.TargetsPage) -> list[tuple[str, Names]]:
+    """Return the jobs of the variants that ``all`` leaves out."""
+    jobs_of = jobs(wanted.limited_to(wanted.optional), ALL)
+    return [(stage, names) for stage, names in jobs_of if "variant" in names]
 
 
 def upstream(stage: str) -> set[str]:

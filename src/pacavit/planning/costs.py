@@ -14,6 +14,7 @@ from typing import Any
 from pacavit import params
 from pacavit.params.plan import Processor
 from pacavit.pipeline import targets
+from pacavit.pipeline.models import require
 from pacavit.pipeline.table import Names
 from pacavit.planning import amounts
 from pacavit.planning.amounts import Amounts
@@ -86,14 +87,13 @@ def costs(
         data: how much the data are; as the pages state it without this.
 
     Raises:
-        PacavitError: no such target.
+        PacavitError: no such target, or a model that cannot be used.
     """
+    jobs = targets.jobs(given.targets, target)
+    require(given, jobs)
     models = Models(given, known)
     data = amounts.stated(given) if data is None else data
-    return [
-        _cost(given, stage, names, machine, models, data)
-        for stage, names in targets.jobs(given.targets, target)
-    ]
+    return [_cost(given, stage, names, machine, models, data) for stage, names in jobs]
 
 
 def _cost(
@@ -222,13 +222,14 @@ class Models:
         from pacavit.published import Counted
 
         size = _size(self._given, task)
-        found = self._known.get((task, variant, head, "{}x{}".format(*size)))
+        known = {} if variant in self._given.targets.models else self._known
+        found = known.get((task, variant, head, "{}x{}".format(*size)))
         if found is None:
-            found = complexity.measure(Counted(task, variant, head, size), self._given)
+            found = complexity.measure_variant(Counted(task, variant, head, size), self._given)
         return {
             "parameters": found["parameters"],
             "multiply_adds": found["multiply_adds"],
-            "activations": activation_bytes(variant, size),
+            "activations": activation_bytes(self._given.targets.model(variant), size),
         }
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import timm
 import torch
 from torch import Tensor
 
-import pacavit.models  # noqa: F401, registers the variants
+from pacavit.models import variants
+from pacavit.params.targets import Model
 
 
-@cache
-def activation_bytes(variant: str, size: tuple[int, int]) -> int:
+def activation_bytes(model: Model, size: tuple[int, int]) -> int:
     """Return the bytes that autograd keeps of one image (3, H, W) in the backbone, in fp32.
 
     Parameters do not count. Views of one storage count once. A dense task keeps more, in its neck and heads.
 
     Args:
-        variant: registered name.
+        model: the variant.
         size: height and width, pixels.
     """
     with torch.device("meta"):
-        model = timm.create_model(variant, num_classes=0).train()
+        backbone = variants.create_dense(model).train()
         images = torch.empty(1, 3, *size)
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    own = {parameter.untyped_storage()._cdata for parameter in backbone.parameters()}
     kept: dict[int, tuple[int, Tensor]] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -34,5 +31,5 @@ def activation_bytes(variant: str, size: tuple[int, int]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(images)
+        backbone(images)
     return sum(size for size, _ in kept.values())

@@ -12,7 +12,7 @@ from typing import Literal
 from pacavit import params
 from pacavit.data.registry import DATASETS
 from pacavit.errors import PacavitError
-from pacavit.pipeline import dvc, sources, targets
+from pacavit.pipeline import dvc, models, sources, targets
 from pacavit.pipeline.table import Names
 from pacavit.planning import amounts
 from pacavit.planning.costs import data_cost
@@ -43,6 +43,7 @@ def check(scale: str, target: str, profile: str | None = None) -> list[Finding]:
     try:
         given = params.load(scale)
         jobs = targets.jobs(given.targets, target)
+        models.require(given, jobs)
     except PacavitError as error:
         return [Finding("mend", "parameters", str(error))]
     found = [Finding("ok", "parameters", f"params/{scale}: {len(jobs)} jobs for {target}")]

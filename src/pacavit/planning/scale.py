@@ -309,7 +309,12 @@ def _changes(
                 found[f"{dataset}.prepare.max_gigabytes"] = 1 + ceil(2 * look.gigabytes)
     elif page == "targets":
         variant = base.targets.variants[0]
-        found = {"variants": [variant], "groups": {"main": [variant]}}
+        optional = {
+            name: group
+            for name, group in base.targets.groups.items()
+            if set(group) <= set(base.targets.optional)
+        }
+        found = {"variants": [variant], "groups": {"main": [variant], **optional}}
         if base.targets.only:
             found["only"] = {}
     elif page == "figures":

@@ -37,8 +37,8 @@ class Predictor:
 
     def __init__(self, trained: Trained, device: torch.device) -> None:
         page = trained.params.ade20k
-        names = trained.variant, str(trained.head)
-        config = models.variant_segmentor(page, *names, len(trained.classes), None, "BN")
+        head, classes = str(trained.head), len(trained.classes)
+        config = models.variant_segmentor(page, trained.model, head, classes, None, "BN")
         model = trained.into(models.build(config, "mmseg"), device)
         self._segment = Dense(model, datasets.segmentation_testing(page.recipe), "mmseg")
         self._classes = trained.classes

@@ -35,7 +35,7 @@ class Predictor:
 
     def __init__(self, trained: Trained, device: torch.device, min_score: float) -> None:
         recipe = trained.params.coco.recipe
-        encoder = models.backbone(trained.variant, None, drop_path=0.0)
+        encoder = models.backbone(trained.model, None, drop_path=0.0)
         config = models.mask_rcnn(encoder, len(trained.classes), recipe.detector)
         # Before the masks are made, each of which has the image's size. An object is dropped for a better one only, so
         # that those which remain are the evaluation's.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
 
-import pacavit.models  # noqa: F401, registers the variants
 from pacavit.drawing.text import shortened
 from pacavit.measurement.imagenet import classify, evaluation_transform
+from pacavit.models import variants
 from pacavit.prediction.images import Found
 from pacavit.prediction.picture import fitted, picture
 from pacavit.prediction.trained import Trained
@@ -37,7 +36,7 @@ class Predictor:
 
     def __init__(self, trained: Trained, device: torch.device, top: int) -> None:
         recipe = trained.params.pretrain.recipe
-        model = timm.create_model(trained.variant, num_classes=len(trained.classes))
+        model = variants.create(trained.model, len(trained.classes), image_size=recipe.image_size)
         self._model = trained.into(model, device)
         self._transform = evaluation_transform(recipe.image_size, recipe.crop_pct)
         self._precision = autocast_type(recipe.precision, device)

@@ -14,6 +14,7 @@ from pacavit.data.ade20k import outputs
 from pacavit.data.classes import Classes, read_names
 from pacavit.errors import PacavitError
 from pacavit.files import MANIFEST
+from pacavit.params.targets import Model
 from pacavit.pipeline import targets
 from pacavit.weights import Fit, read, require_finite
 
@@ -25,7 +26,7 @@ class Trained:
     path: Path
     weights: dict[str, Tensor]
     task: Task
-    variant: str
+    model: Model
     head: Head | None
     scale: str
     params: params.Params
@@ -38,7 +39,7 @@ class Trained:
             PacavitError: a key is missing, unknown or of another shape.
         """
         head = f" with the {self.head} head" if self.head else ""
-        wanted = f"{self.variant} for {self.task}{head} at scale {self.scale}"
+        wanted = f"{self.model.variant} for {self.task}{head} at scale {self.scale}"
         Fit.of(model.state_dict(), self.weights).require(self.path, wanted)
         model.load_state_dict(self.weights)
         return model.to(device).eval()
@@ -52,7 +53,7 @@ def take(
     Args:
         path: any file that :func:`pacavit.checkpoints.read` takes.
         task: what it predicts.
-        variant: registered name.
+        variant: of the scale, or a registered name.
         head: of a segmentor; None tells it from the weights.
         scale: whose parameters it was trained with.
         class_file: names of the classes, a line each; None takes those of the scale's prepared data set.
@@ -65,7 +66,8 @@ def take(
     weights = read(path).weights
     if (held := guess_task(weights)) != task:
         raise PacavitError(f"{path}: holds a model for {held}, not for {task}; predict {held} with it")
-    found = contents(weights, variant, task, head)
+    model = given.targets.model(variant)
+    found = contents(weights, model, task, head)
     if task == "ade20k":
         params.select(given, ("ade20k:variants.{variant}",), variant=variant)
     if found.classes is None:
@@ -78,7 +80,7 @@ def take(
             f"{source}: {len(classes)} classes, but {path} has {found.classes}; give the names of those that it was "
             "trained on with --classes FILE, a line each"
         )
-    return Trained(path, weights, task, variant, found.head, scale, given, classes)
+    return Trained(path, weights, task, model, found.head, scale, given, classes)
 
 
 def read_classes(task: Task, scale: str, file: Path | None) -> Classes:

@@ -2,8 +2,9 @@
 
 The file of weights and a description in plain values are all that is stored, beside this package; nothing is pickled.
 The description's keys are ``task`` (``classification``, ``detection`` or ``segmentation``); ``classes``, distinct names
-in the order of the model's outputs; ``ids``, those of the same classes in the data set; and ``variant`` for a
-classifier, or else ``config``, the model as mmengine configures it.
+in the order of the model's outputs; ``ids``, those of the same classes in the data set; ``variant`` for
+a classifier, the name that is registered with timm, and if need be ``kwargs``, ``imports`` and ``image_size``, as of
+:func:`pacavit.models.variants.create`; or else ``config``, the model as mmengine configures it.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ class _Model:
 
 
 class Classifier(_Model):
-    """One of timm's models."""
+    """A variant of any family; one of fixed image size takes that alone."""
 
     def build(self, description: Mapping[str, Any]) -> Any:
         """Return the model with random weights."""
-        import timm
+        from pacavit.models import variants
+        from pacavit.params.targets import Model
 
-        import pacavit.models  # noqa: F401, registers the variants
-
-        return timm.create_model(description["variant"], num_classes=len(self.classes))
+        name, imports = description["variant"], tuple(description.get("imports", ()))
+        model = Model(name, name, dict(description.get("kwargs", {})), imports)
+        return variants.create(model, len(self.classes), image_size=description.get("image_size"))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images (B, 3, H, W): float32 (B, classes)."""

@@ -7,7 +7,7 @@ from typing import Any
 from pacavit.data.classes import Classes
 from pacavit.job import Job
 from pacavit.measurement.ade20k import measure, segmentation_loader
-from pacavit.models import PaCaViT, variant_config
+from pacavit.models import PaCaViT, variant_config, variants
 from pacavit.openmmlab import datasets, models
 from pacavit.params.ade20k import PacaHeadParams
 from pacavit.runtime.distributed import is_main, process_group, world_size
@@ -60,23 +60,23 @@ def describe(job: Job, norm: str) -> FineTuning:
 
 
 def multipliers(job: Job) -> dict[str, dict[str, Any]]:
-    """Return mmengine's multipliers, by part of a parameter's name: no decay for norms, and higher rates.
+    """Return mmengine's multipliers, by part of a parameter's name: what is not decayed, and higher rates.
 
     With the PaCa head, the head and the layers whose size is the number of clusters, which start anew, learn faster.
     The published configuration names ``clustering.4``, which is such a layer in the convolutional clustering only.
-    UPerNet's heads have the plain rate as published, which is a multiplier of 1. Of two names that fit, mmengine
+    Other heads have the plain rate as published, which is a multiplier of 1. Of two names that fit, mmengine
     takes the longer, then the first of the alphabet: batch norms of the PaCa head are under ``head``, and so decayed,
     as published.
     """
-    keys: dict[str, dict[str, Any]] = {"norm": {"decay_mult": 0.0}}
+    keys: dict[str, dict[str, Any]] = variants.decay_multipliers(job.model)
     head = getattr(job.params.ade20k.heads, str(job.names["head"]))
     faster = {"lr_mult": head.lr_multiplier}
     if not isinstance(head, PacaHeadParams):
         # A key of its own would take the heads' norms from under `norm`.
-        return keys if head.lr_multiplier == 1 else {**keys, "head": faster}
+        return keys if head.lr_multiplier == 1 else {**keys, "head": faster, "neck": faster}
     if head.multiplied == "literal":
         return {**keys, "head": faster, "clustering.4": faster}
-    name = str(job.names["variant"])
-    variant = {**variant_config(name), "num_clusters": job.params.ade20k.variants[name].num_clusters}
+    clusters = {"num_clusters": job.params.ade20k.variants[job.model.variant].num_clusters}
+    variant = {**variant_config(job.model.model), **job.model.kwargs, **clusters}
     anew = PaCaViT(**variant, device="meta").cluster_outputs()
     return {**keys, "head": faster, **{f"backbone.{layer}": faster for layer in anew}}

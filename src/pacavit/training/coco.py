@@ -7,7 +7,9 @@ from typing import Any
 from pacavit.data.classes import Classes
 from pacavit.job import Job
 from pacavit.measurement.coco import detection_loader, measure
+from pacavit.models import variants
 from pacavit.openmmlab import datasets, models
+from pacavit.params.targets import Model
 from pacavit.runtime.distributed import is_main, process_group
 from pacavit.training.finetuning import FineTuning
 from pacavit.training.finetuning import finetune as run
@@ -25,7 +27,7 @@ def finetune(job: Job) -> None:
         weights = run(job, task, device)
     if is_main():
         classes = Classes.of(job.inputs["data"])
-        encoder = models.backbone(str(job.names["variant"]), None, drop_path=0.0)
+        encoder = models.backbone(job.model, None, drop_path=0.0)
         config = models.mask_rcnn(encoder, len(classes), job.params.coco.recipe.detector)
         write_outputs(job, weights, {"task": "detection", **classes.description, "config": config})
 
@@ -39,7 +41,7 @@ def describe(job: Job) -> FineTuning:
     name = str(job.names["variant"])
     dataset = datasets.detection(job.inputs["data"], "train", datasets.detection_training(recipe))
     encoder = models.backbone(
-        name,
+        job.model,
         str(job.inputs["pretrained"]),
         job.params.coco.variants[name].drop_path,
         pretrained_weights=recipe.pretrained_weights,
@@ -52,7 +54,7 @@ def describe(job: Job) -> FineTuning:
         dataset=dataset,
         updates=recipe.epochs * updates,
         recipe=recipe,
-        custom_keys=multipliers(),
+        custom_keys=multipliers(job.model),
         decay={
             "type": "MultiStepLR",
             "by_epoch": False,
@@ -64,9 +66,9 @@ def describe(job: Job) -> FineTuning:
     )
 
 
-def multipliers() -> dict[str, dict[str, Any]]:
-    """Return mmengine's multipliers, by part of a parameter's name: no decay for norms, and one rate for all.
+def multipliers(model: Model) -> dict[str, dict[str, Any]]:
+    """Return mmengine's multipliers, by part of a parameter's name: what is not decayed, and one rate for all.
 
-    The teacher's batch norms have numbers for names, so they are decayed, as published.
+    Of a PaCa-ViT that is the norms; a teacher's batch norms have numbers for names, so they are decayed, as published.
     """
-    return {"norm": {"decay_mult": 0.0}}
+    return variants.decay_multipliers(model)

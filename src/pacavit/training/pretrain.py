@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, Mixup, create_transform
 from timm.loss import SoftTargetCrossEntropy
@@ -18,7 +17,7 @@ from pacavit.data.imagenet import ImageNetShards
 from pacavit.errors import PacavitError
 from pacavit.job import Job
 from pacavit.measurement.imagenet import measure, validation_loader
-from pacavit.models import variant_config
+from pacavit.models import variants
 from pacavit.params.pretrain import Augmentation, PretrainRecipe
 from pacavit.runtime.distributed import is_main, process_group
 from pacavit.runtime.interruption import Interruption
@@ -56,7 +55,13 @@ def pretrain(job: Job) -> None:
         training = Pretraining(job, device)
         training.run(interruption)
     if is_main():
-        described = {"variant": str(job.names["variant"]), **Classes.of(job.inputs["data"]).description}
+        described = {
+            "variant": job.model.model,
+            "kwargs": job.model.kwargs,
+            "imports": list(job.model.imports),
+            "image_size": job.params.pretrain.recipe.image_size,
+            **Classes.of(job.inputs["data"]).description,
+        }
         write_outputs(job, training.best["weights"], {"task": "classification", **described})
 
 
@@ -64,11 +69,10 @@ def create_model(job: Job, num_classes: int, drop_path: float) -> torch.nn.Modul
     """Return the variant with the random weights that its seed gives.
 
     Raises:
-        PacavitError: no such variant.
+        PacavitError: as of :func:`pacavit.models.variants.create`.
     """
-    variant_config(str(job.names["variant"]))
     seed_all(int(job.names["seed"]))
-    return timm.create_model(str(job.names["variant"]), num_classes=num_classes, drop_path_rate=drop_path)
+    return variants.create(job.model, num_classes, drop_path, job.params.pretrain.recipe.image_size)
 
 
 def create_optimizer(recipe: PretrainRecipe, model: torch.nn.Module) -> torch.optim.Optimizer:
