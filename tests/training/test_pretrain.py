@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN
+from torch import nn
 
 from kills import killed_after
 from pacavit import params
@@ -38,13 +39,22 @@ def test_an_interrupted_training_ends_with_the_same_bytes(create_job):
     assert trained(create_job("pretrain", work="work/disturbed")) == undisturbed
 
 
-def test_adding_up_micro_batches_is_the_whole_batch(create_job):
-    curves = []
+def test_adding_up_micro_batches_is_the_whole_batch(create_job, monkeypatch):
+    """The gradient too: AdamW's update is that of a gradient of any scale, so the loss does not tell."""
+    curves, norms = [], []
+    clip = nn.utils.clip_grad_norm_
     for micro_batch in (2, 8):
+        seen = []
+        monkeypatch.setattr(
+            nn.utils, "clip_grad_norm_", lambda *given, seen=seen: seen.append(clip(*given).item())
+        )
         job = create_job("pretrain", work=f"work/{micro_batch}", micro_batch=micro_batch)
         pretrain.pretrain(job)
         curves.append(pd.read_csv(job.outputs["curve"])["train_loss"])
+        norms.append(seen)
     assert curves[0].to_numpy() == pytest.approx(curves[1].to_numpy(), abs=1e-4)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert norms[0]
 
 
 @pytest.mark.slow
