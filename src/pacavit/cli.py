@@ -366,14 +366,18 @@ def stages(name: str | None, scale: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--optional", is_flag=True, help="List variants that no run without a target has, even if they never ran."
+)
 @scale_option
-def dvc(scale: str) -> None:
+def dvc(optional: bool, scale: str) -> None:
     """Write dvc.yaml of a scale from the table of stages; `snakemake` does so too."""
     from pacavit import params
     from pacavit.pipeline import dvc
 
-    path = dvc.yaml_path(scale)
-    click.echo(f"{path} is {'written' if dvc.write_yaml(scale, params.load(scale)) else 'up to date'}")
+    changed = dvc.write_yaml(scale, params.load(scale), optional)
+    for path in changed or [dvc.yaml_path(scale)]:
+        click.echo(f"{path} is {'written' if path in changed else 'up to date'}")
 
 
 @cli.command()

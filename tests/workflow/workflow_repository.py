@@ -12,7 +12,7 @@ from pacavit.pipeline import targets
 from pages import change
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = ("test_pacavit", "second")
+VARIANTS = ("test_pacavit", "second_pacavit")
 
 
 class Checkout:
