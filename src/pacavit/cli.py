@@ -366,14 +366,18 @@ def stages(name: str | None, scale: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--optional", is_flag=True, help="List variants that no run without a target has, even if they never ran."
+)
 @scale_option
-def dvc(scale: str) -> None:
+def dvc(optional: bool, scale: str) -> None:
     """Write dvc.yaml of a scale from the table of stages; `snakemake` does so too."""
     from pacavit import params
     from pacavit.pipeline import dvc
 
-    path = dvc.yaml_path(scale)
-    click.echo(f"{path} is {'written' if dvc.write_yaml(scale, params.load(scale)) else 'up to date'}")
+    changed = dvc.write_yaml(scale, params.load(scale), optional)
+    for path in changed or [dvc.yaml_path(scale)]:
+        click.echo(f"{path} is {'written' if path in changed else 'up to date'}")
 
 
 @cli.command()
@@ -528,19 +532,36 @@ file_argument = click.argument("file", type=PATH)
 ema_option = click.option("--ema", is_flag=True, help="Take the running average (EMA) of the weights.")
 
 
+checkpoint_scale_option = click.option(
+    "--scale", help="Folder under params/ whose targets.yaml says how timm creates VARIANT."
+)
+
+
+def _model(variant: str, scale: str | None) -> Any:
+    """Return a variant of a scale, or the model that is registered under its name."""
+    from pacavit import params
+    from pacavit.params.targets import Model
+
+    return Model.of(variant) if scale is None else params.load(scale).targets.model(variant)
+
+
 @checkpoint.command()
 @file_argument
 @click.option("--model", "variant", metavar="VARIANT", help="Compare with this variant, not the nearest one.")
+@checkpoint_scale_option
 @click.option("--task", type=DATASETS, help="Compare with the model of this data set, not the one guessed.")
 @click.option("--head", type=HEADS, help="Segmentation head, for ade20k only.")
 @ema_option
-def inspect(file: Path, variant: str | None, task: str | None, head: str | None, ema: bool) -> None:
+def inspect(
+    file: Path, variant: str | None, scale: str | None, task: str | None, head: str | None, ema: bool
+) -> None:
     """Tell what FILE holds, and every key of it that does not fit or is not finite; exit code 1 if there is one."""
     if head is not None and task not in (None, "ade20k"):
         raise click.UsageError(f"--head is for ade20k; {task} has one model only")
     from pacavit.checkpoints.inspection import inspect
 
-    found = inspect(file, variant, "ade20k" if head else task, head, ema)
+    model = None if variant is None else _model(variant, scale)
+    found = inspect(file, model, "ade20k" if head else task, head, ema)
     click.echo(found.text())
     sys.exit(1 if found.problems() else 0)
 
@@ -548,6 +569,7 @@ def inspect(file: Path, variant: str | None, task: str | None, head: str | None,
 @checkpoint.command()
 @file_argument
 @click.option("--model", "variant", metavar="VARIANT", required=True, help="Variant that FILE is of.")
+@checkpoint_scale_option
 @click.option(
     "--to",
     "target",
@@ -561,13 +583,15 @@ def inspect(file: Path, variant: str | None, task: str | None, head: str | None,
     type=click.IntRange(32),
     help="Side of the images that the ONNX model takes, pixels.  [default: the variant's]",
 )
-def export(file: Path, variant: str, target: Path, ema: bool, image_size: int | None) -> None:
+def export(
+    file: Path, variant: str, scale: str | None, target: Path, ema: bool, image_size: int | None
+) -> None:
     """Write the weights of FILE, or the classifier with them, and check the copy against FILE."""
     if image_size is not None and target.suffix != ".onnx":
         raise click.UsageError(f"--image-size is for .onnx; {target} has no image size")
     from pacavit.checkpoints.export import export
 
-    click.echo(export(file, variant, target, ema, image_size))
+    click.echo(export(file, _model(variant, scale), target, ema, image_size))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ the syntax that :meth:`str.format` and Snakemake's wildcards share.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pacavit.errors import PacavitError
@@ -82,3 +83,9 @@ def require_project() -> None:
         )
     if not root.samefile(Path.cwd()):
         raise PacavitError(f"{Path.cwd()}: not the project's root; change to {root}")
+
+
+def modules(names: Iterable[str]) -> list[Path]:
+    """Return the files and folders of modules that are the user's own: those in the project's root."""
+    tops = dict.fromkeys(name.partition(".")[0] for name in names)
+    return [place for top in tops for place in (Path(f"{top}.py"), Path(top)) if place.exists()]

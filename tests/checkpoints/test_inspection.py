@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from click.testing import CliRunner
 
@@ -176,3 +177,14 @@ def test_a_head_is_for_segmentation_alone(state, saved):
     result = command(saved(state), "--task", "coco", "--head", "paca")
     assert result.exit_code == 2
     assert "--head is for ade20k" in result.output
+
+
+def test_a_file_of_another_model_asks_for_its_name(saved):
+    path = saved(timm.create_model("resnet10t", num_classes=3).state_dict())
+    with pytest.raises(
+        PacavitError, match=r"its keys are not those of a PaCa-ViT, .*; name the variant with --model"
+    ):
+        inspect(path)
+    found = inspect(path, "resnet10t")
+    assert (found.problems(), found.contents.classes, found.contents.task) == (0, 3, "imagenet")
+    assert "clusters  none" in found.text()

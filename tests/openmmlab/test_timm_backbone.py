@@ -8,6 +8,7 @@ import timm
 import torch
 from reference_backbones import CONFIGS, in_timm, names_in_timm, reference
 from safetensors.torch import load_file, save_file
+from timm.layers import DropPath
 
 from optimizers import options_by_name
 from pacavit.errors import PacavitError
@@ -206,6 +207,13 @@ def test_lost_weights_are_those_that_the_model_began_with(tmp_path):
     )
     lost.init_weights()
     assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), lost.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("family", ["swin", "pvt_v2", "convnext", "resnet"])
+def test_the_last_block_drops_its_path_most(family):
+    rates = [m.drop_prob for m in small(family, drop_path_rate=0.3).modules() if isinstance(m, DropPath)]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(0.3)
 
 
 def test_maps_out_of_order_are_refused():

@@ -169,7 +169,7 @@ def test_a_page_that_its_aliases_blow_up_is_refused(project, bomb):
 def test_an_alias_may_spare_words(project):
     edit("targets", "variants: [test_pacavit]", "variants: &all [test_pacavit]")
     edit("targets", "main: [test_pacavit]", "main: *all")
-    assert params.load("mini").targets.groups == {"main": ["test_pacavit"]}
+    assert params.load("mini").targets.groups["main"] == ["test_pacavit"]
 
 
 def test_a_page_that_is_nested_without_end_is_refused(project):

@@ -13,6 +13,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import nn
 
 from kills import killed_after
+from optimizers import options_by_name
 from pacavit import params
 from pacavit.errors import PacavitError
 from pacavit.files import sha256
@@ -134,6 +135,17 @@ def test_every_parameter_has_the_written_rate_and_decay(project, variant):
     for name, p in model.named_parameters():
         assert held.pop(id(p)) == (1e-3, 0.05 if p.ndim > 1 else 0.0), name
     assert not held
+
+
+def test_what_a_models_no_weight_decay_names_is_not_decayed(project):
+    recipe = params.load("paper").pretrain.recipe
+    with torch.device("meta"):
+        model = timm.create_model("swin_tiny_patch4_window7_224")
+    options = options_by_name(model, create_optimizer(recipe, model))
+    undecayed = {name for name, group in options.items() if group["weight_decay"] == 0}
+    tables = {name for name in options if name.endswith("relative_position_bias_table")}
+    assert undecayed == tables | {name for name, p in model.named_parameters() if p.ndim < 2}
+    assert len(tables) == 12
 
 
 def test_the_paper_page_is_what_the_optimizer_and_the_transforms_hold(project):

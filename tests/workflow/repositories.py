@@ -52,4 +52,4 @@ def build(checkout: Checkout) -> None:
 def _second_variant(page: Path) -> None:
     lines = page.read_text().splitlines()
     first = next(line for line in lines if line.startswith("  test_pacavit:"))
-    page.write_text("\n".join([*lines, first.replace("test_pacavit", "second")]) + "\n")
+    page.write_text("\n".join([*lines, first.replace("test_pacavit", "second_pacavit")]) + "\n")

@@ -35,7 +35,7 @@ def evaluated(dataset: str, **chosen) -> set[str]:
     return jobs(f"evaluate_{dataset}", **chosen) | jobs(f"figures_{dataset}", **chosen) | GATHERING
 
 
-SECOND = {"variants": ("second",)}
+SECOND = {"variants": ("second_pacavit",)}
 EDITS = {
     "comment": ("ade20k", None, set()),
     "segmentation rate": ("ade20k", "recipe.lr", task("ade20k")),
@@ -43,7 +43,7 @@ EDITS = {
     "detection batch": ("coco", "recipe.global_batch", task("coco")),
     "one variant": (
         "pretrain",
-        "variants.second.drop_path",
+        "variants.second_pacavit.drop_path",
         jobs("pretrain", **SECOND)
         | evaluated("imagenet", **SECOND)
         | task("coco", **SECOND)
@@ -158,7 +158,7 @@ def test_going_back_to_an_older_commit_restores_instead_of_running(built):
 
 @pytest.mark.parametrize("victim", ["job", "snakemake"])
 def test_what_was_killed_runs_again(built, victim):
-    job = "coco@second-0"
+    job = "coco@second_pacavit-0"
     built.change("coco", "recipe.global_batch", other)
     (built.folder / "started.log").unlink()
     run = subprocess.Popen(
@@ -173,7 +173,7 @@ def test_what_was_killed_runs_again(built, victim):
     if victim == "snakemake":
         os.killpg(run.pid, signal.SIGKILL)
     else:
-        os.kill(job_process(run.pid, "second"), signal.SIGKILL)
+        os.kill(job_process(run.pid, "second_pacavit"), signal.SIGKILL)
     run.wait(timeout=120)
     if victim == "snakemake":
         assert "unlock" in built.run("snakemake", "--cores", "2", check=False)
@@ -224,7 +224,7 @@ def test_a_dvc_experiment_sets_a_parameter(built):
 
 @pytest.mark.parametrize("tool", ["snakemake", "dvc"])
 @pytest.mark.parametrize(
-    ("key", "values"), [("seeds", [0, 1]), ("heads", ["paca"]), ("variants", ["second"])]
+    ("key", "values"), [("seeds", [0, 1]), ("heads", ["paca"]), ("variants", ["second_pacavit"])]
 )
 def test_results_follow_from_the_targets_when_one_is_added_and_dropped(built, tool, key, values):
     def run():
@@ -304,14 +304,14 @@ def test_archives_may_be_deleted_once_all_is_made_from_them(built):
 
 
 def test_a_result_that_was_edited_by_hand_is_put_back_or_made_again(built):
-    path = built.folder / "reports/mini/metrics/coco/second/seed0.json"
+    path = built.folder / "reports/mini/metrics/coco/second_pacavit/seed0.json"
     before = path.read_text()
     path.write_text("{}")
     assert built.snakemake() == set()
     assert path.read_text() == before
     shutil.rmtree(built.folder / ".dvc/cache")
     path.write_text("{}")
-    assert "evaluate_coco@second-0" in built.snakemake()
+    assert "evaluate_coco@second_pacavit-0" in built.snakemake()
     assert path.read_text() == before
 
 

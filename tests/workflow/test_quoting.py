@@ -11,8 +11,8 @@ def test_a_project_in_a_folder_with_every_odd_character_works(copy_unbuilt, tmp_
     folder = tmp_path / """it's a; touch made "$(touch made)" & `touch made`"""
     folder.mkdir()
     checkout = copy_unbuilt(folder)
-    assert "figures_imagenet@second-0" in checkout.snakemake("only_imagenet")
-    assert "up to date" in checkout.run("dvc", "status", "figures_imagenet@second-0")
+    assert "figures_imagenet@second_pacavit-0" in checkout.snakemake("only_imagenet")
+    assert "up to date" in checkout.run("dvc", "status", "figures_imagenet@second_pacavit-0")
     assert not list(tmp_path.rglob("made"))
 
 
@@ -29,7 +29,7 @@ def test_a_scale_that_is_a_command_is_refused(unbuilt, scale):
 
 @pytest.mark.parametrize("name", ["a; touch made", "$(touch made)"])
 def test_a_variant_that_is_a_command_is_refused(unbuilt, name):
-    unbuilt.edit("targets", "[test_pacavit, second]", f'[test_pacavit, "{name}"]')
+    unbuilt.edit("targets", "[test_pacavit, second_pacavit]", f'[test_pacavit, "{name}"]')
     assert "targets.yaml: variants.1: " in unbuilt.run("snakemake", "--cores", "2", check=False)
     assert unbuilt.ran() == []
     assert not list(unbuilt.folder.rglob("made"))

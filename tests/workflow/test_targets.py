@@ -27,7 +27,7 @@ def test_one_task_runs_what_leads_to_it_and_leaves_the_rest(unbuilt):
 
 
 def test_one_variant_is_one_variant(unbuilt):
-    assert planned(unbuilt, "second")["pretrain"] == 1
+    assert planned(unbuilt, "second_pacavit")["pretrain"] == 1
     assert planned(unbuilt, "main")["pretrain"] == 2
 
 

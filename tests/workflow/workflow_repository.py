@@ -15,7 +15,7 @@ from pages import change
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_pacavit.py")
-VARIANTS = ("test_pacavit", "second")
+VARIANTS = ("test_pacavit", "second_pacavit")
 
 
 class Checkout:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import torch
 
-from pacavit.checkpoints.tables import Contents, Head, Task, contents, create_model, expected_state
+from pacavit.checkpoints.tables import (
+    Contents,
+    Head,
+    Task,
+    contents,
+    create_model,
+    expected_state,
+    is_of_paca,
+)
+from pacavit.errors import PacavitError
 from pacavit.params.targets import Model
 from pacavit.weights.fit import Fit, not_finite, require_finite
 from pacavit.weights.reader import Checkpoint, read
@@ -89,10 +98,17 @@ def inspect(
 ) -> Inspection:
     """Read a file and compare it with a model; what the arguments leave open is told from its keys and shapes.
 
+    Of models that are no PaCa-ViT the variant has to be given.
+
     Raises:
-        PacavitError: the file cannot be read, or no such variant.
+        PacavitError: the file cannot be read, no such variant, or a file of another model and no variant.
     """
     checkpoint = read(path, ema)
+    if variant is None and not is_of_paca(checkpoint.weights):
+        raise PacavitError(
+            f"{path}: its keys are not those of a PaCa-ViT, the only model that is told by them; name the variant with "
+            "--model, and the scale whose targets.yaml has it with --scale"
+        )
     found = contents(checkpoint.weights, variant, task, head)
     fit = Fit.of(expected_state(checkpoint.weights, found), checkpoint.weights)
     return Inspection(path, checkpoint, found, fit, not_finite(checkpoint.weights))

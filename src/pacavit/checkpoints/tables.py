@@ -81,6 +81,11 @@ def guess_task(weights: State) -> Task:
     return "imagenet"
 
 
+def is_of_paca(weights: State) -> bool:
+    """Return whether a file may hold a PaCa-ViT: some key in its backbone is of a block as only this model has them."""
+    return any(re.match(r"(stage\d|paca_teacher|transition\d)\.", key) for key in backbone_weights(weights))
+
+
 def expected_state(weights: State, found: Contents) -> dict[str, Tensor]:
     """Return the state dict, on the meta device, of the first variant's model that a file should hold.
 

@@ -60,6 +60,10 @@ def explain(
             f"{len(files)} images: figures hold {MOST} at most; name fewer, or call it several times"
         )
     model, found = restore(weights, variant)
+    if not found.model.is_paca:
+        raise PacavitError(
+            f"{weights}: holds {found.model.model}, which has no clusters; `pacavit predict` shows what it finds"
+        )
     names = _names(found, class_file)
     pictured = []
     for file in files:

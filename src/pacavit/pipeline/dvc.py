@@ -28,7 +28,7 @@ from pacavit.files import atomic_file, write_json
 from pacavit.pipeline import cache, code, content, models, sources
 from pacavit.pipeline.records import Made, Records, save
 from pacavit.pipeline.table import STAGES, Names, Output, Stage
-from pacavit.pipeline.targets import command, inputs, name, optional_jobs, pattern, product, targets
+from pacavit.pipeline.targets import command, inputs, name, optional_jobs, outputs, pattern, product, targets
 
 #: Digests of the stages' code, by which DVC sees an edit of it; a stage of DVC's own writes it.
 CODE = "code.json"
@@ -76,13 +76,24 @@ def address(given: params.Params, scale: str, stage: str, names: Names) -> tuple
     return file, job.replace("@", "-") if _is_alone(given, names) else job
 
 
-def _optional_text(scale: str, given: params.Params) -> str | None:
-    """Return the ``dvc.yaml`` of the variants that run only when they are asked for, None if there are none."""
+def _optional_text(scale: str, given: params.Params, every: bool) -> str | None:
+    """Return the ``dvc.yaml`` of the variants that run only when they are asked for, None if it has no stages.
+
+    Without ``every``, of those that have run, here or elsewhere: `dvc status` and `dvc pull` look at all there are.
+    """
     file = optional_path(scale)
     inside = {"wdir": Path(*[".."] * len(file.parent.parts)).as_posix()}
+    jobs = [(*job, address(given, scale, *job)[1]) for job in optional_jobs(given.targets)]
+    locked = {} if every else _read_lock(file)
+    begun = {
+        names["variant"]
+        for stage, names, job in jobs
+        if every or job in locked or any(path.exists() for path in outputs(stage, scale, names).values())
+    }
     stages = {
-        address(given, scale, stage, names)[1]: inside | _entry(STAGES[stage], scale, given, names)
-        for stage, names in optional_jobs(given.targets)
+        job: inside | _entry(STAGES[stage], scale, given, names)
+        for stage, names, job in jobs
+        if names["variant"] in begun
     }
     return _dumped({"stages": stages}, scale) if stages else None
 
@@ -132,14 +143,19 @@ def _dumped(content: dict[str, Any], scale: str) -> str:
     return _HEAD.format(scale=scale) + text.getvalue()
 
 
-def write_yaml(scale: str, given: params.Params) -> bool:
-    """Write the ``dvc.yaml`` of a scale, and that of its optional variants; return whether that changed one.
+def write_yaml(scale: str, given: params.Params, every: bool = False) -> list[Path]:
+    """Write the ``dvc.yaml`` of a scale, and that of its optional variants; return what that changed.
+
+    Args:
+        scale: folder below ``params/``.
+        given: its parameters.
+        every: list optional variants that have never run, too.
 
     Raises:
         PacavitError: the user's own data stand where the pipeline writes, as of :func:`require_all_apart`.
     """
     require_all_apart(scale, given.data)
-    texts = zip(_files(scale), (yaml_text(scale, given), _optional_text(scale, given)), strict=True)
+    texts = zip(_files(scale), (yaml_text(scale, given), _optional_text(scale, given, every)), strict=True)
     changed = [(p, text) for p, text in texts if text != (p.read_text() if p.exists() else None)]
     for path, text in changed:
         if text is None:
@@ -147,7 +163,7 @@ def write_yaml(scale: str, given: params.Params) -> bool:
             continue
         with atomic_file(path) as temporary:
             temporary.write_text(text)
-    return bool(changed)
+    return [path for path, _ in changed]
 
 
 def write_code() -> None:

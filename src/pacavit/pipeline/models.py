@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pacavit import params
 from pacavit.errors import PacavitError
 from pacavit.files import json_object, write_json
 from pacavit.params.targets import Model
+from pacavit.paths import modules
 from pacavit.pipeline import content
 from pacavit.pipeline.table import STAGES, Names
 from pacavit.tasks import HEADS
@@ -68,7 +69,7 @@ def sources(given: params.Params, stage: str, names: Names) -> list[Path]:
     model = given.targets.model(str(names["variant"]))
     if model.is_paca or not model.imports:
         return []
-    paths = _paths(model.imports)
+    paths = modules(model.imports)
     try:
         top = _known(model)["module"].partition(".")[0]
     except PacavitError:
@@ -81,17 +82,11 @@ def hashes(given: params.Params, stage: str, names: Names) -> dict[str, str]:
     return {str(path): str(content.digest(path)) for path in sources(given, stage, names)}
 
 
-def _paths(imports: Iterable[str]) -> list[Path]:
-    """Return the files and folders of modules that are the user's own: those below the project's root."""
-    tops = dict.fromkeys(name.partition(".")[0] for name in imports)
-    return [path for top in tops for path in (Path(f"{top}.py"), Path(top)) if path.exists()]
-
-
 def _known(model: Model) -> dict[str, Any]:
     """Return what :func:`pacavit.models.variants.describe` finds of a model, or found of the same earlier."""
     made_of = {
         "model": [model.model, model.kwargs, model.imports],
-        "sources": {str(path): content.digest(path) for path in _paths(model.imports)},
+        "sources": {str(path): content.digest(path) for path in modules(model.imports)},
         "versions": {name: version(name) for name in ("timm", "torch")},
     }
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:24]

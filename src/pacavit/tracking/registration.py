@@ -20,6 +20,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 import pacavit
 from pacavit.files import sha256
+from pacavit.paths import modules
 from pacavit.tracking import served
 
 # It says of each model that it looks at the example.
@@ -115,8 +116,8 @@ def _save(folder: Path, model: Model, weights: Path, description: Mapping[str, A
         mlflow_model=model,
         loader_module=served.__name__,
         data_path=str(weights),
-        # The package is in no index, so that it goes along.
-        code_paths=[str(Path(pacavit.__file__).parent)],
+        # The package is in no index, so that it goes along, with the user's modules that make the model.
+        code_paths=[str(Path(pacavit.__file__).parent), *map(str, modules(description.get("imports", ())))],
         # Stated, since MLflow finds them out by loading the model in a process of its own.
         pip_requirements=_requirements(packages),
         signature=_signature(description),

@@ -3,8 +3,9 @@
 The file of weights and a description in plain values are all that is stored, beside this package; nothing is pickled.
 The description's keys are ``task`` (``classification``, ``detection`` or ``segmentation``); ``classes``, distinct names
 in the order of the model's outputs; ``ids``, those of the same classes in the data set; ``variant`` for
-a classifier, the name that is registered with timm, and if need be ``kwargs``, ``imports`` and ``image_size``, as of
-:func:`pacavit.models.variants.create`; or else ``config``, the model as mmengine configures it.
+a classifier, the name that is registered with timm, and if need be ``kwargs`` and ``image_size``, as of
+:func:`pacavit.models.variants.create`; or else ``config``, the model as mmengine configures it; and ``imports``, the
+user's modules that make the model.
 """
 
 from __future__ import annotations

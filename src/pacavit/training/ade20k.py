@@ -30,7 +30,8 @@ def finetune(job: Job) -> None:
     if is_main():
         classes = Classes.of(job.inputs["data"])
         config = models.segmentor(job, len(classes), None, "BN")
-        write_outputs(job, weights, {"task": "segmentation", **classes.description, "config": config})
+        described = {"config": config, "imports": list(job.model.imports)}
+        write_outputs(job, weights, {"task": "segmentation", **classes.description, **described})
 
 
 def describe(job: Job, norm: str) -> FineTuning:

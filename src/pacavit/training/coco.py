@@ -29,7 +29,8 @@ def finetune(job: Job) -> None:
         classes = Classes.of(job.inputs["data"])
         encoder = models.backbone(job.model, None, drop_path=0.0)
         config = models.mask_rcnn(encoder, len(classes), job.params.coco.recipe.detector)
-        write_outputs(job, weights, {"task": "detection", **classes.description, "config": config})
+        described = {"config": config, "imports": list(job.model.imports)}
+        write_outputs(job, weights, {"task": "detection", **classes.description, **described})
 
 
 def describe(job: Job) -> FineTuning:
