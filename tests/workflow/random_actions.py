@@ -19,15 +19,15 @@ from pacavit.pipeline import targets
 from pages import change
 
 VALUES = {
-    ("coco", "recipe.global_batch"): (8, 16),
-    ("ade20k", "heads.paca.cluster_loss_weight"): (0.4, 0.5),
-    ("pretrain", "recipe.lr"): (1e-3, 2e-3),
-    ("evaluate", "imagenet.keep"): (32, 16),
-    ("claims", "last_places"): (1, 2),
-    ("figures", "report.title"): ("One", "Another"),
-    ("targets", "seeds"): ([0], [0, 1]),
-    ("targets", "heads"): (["paca", "upernet"], ["paca"]),
-    ("data", "coco.archives.seed"): (0, 1),
+    ("coco", "recipe.global_batch"): (8, 16, 24, 32, 40),
+    ("ade20k", "heads.paca.cluster_loss_weight"): (0.4, 0.5, 0.6, 0.7),
+    ("pretrain", "recipe.lr"): (1e-3, 2e-3, 3e-3, 4e-3),
+    ("evaluate", "imagenet.keep"): (32, 16, 8, 4),
+    ("claims", "last_places"): (1, 2, 3),
+    ("figures", "report.title"): ("One", "Another", "A third"),
+    ("targets", "seeds"): ([0], [0, 1], [1]),
+    ("targets", "heads"): (["paca", "upernet"], ["paca"], ["upernet"]),
+    ("data", "coco.archives.seed"): (0, 1, 2),
 }
 
 
@@ -56,10 +56,17 @@ class Actions:
         return name
 
     def edit(self) -> None:
+        """Give a parameter another value: one of a few, so that some come again."""
         (page, place), values = self.choice.choice(list(VALUES.items()))
-        value = self.choice.choice(values)
-        change(self.checkout.folder / f"params/mini/{page}.yaml", place, value)
-        self.undone = (page, place, values[0])
+        before = None
+
+        def other(value: object) -> object:
+            nonlocal before
+            before = value
+            return self.choice.choice([each for each in values if each != value])
+
+        change(self.checkout.folder / f"params/mini/{page}.yaml", place, other)
+        self.undone = (page, place, before)
 
     def undo(self) -> None:
         if self.undone is not None:
@@ -98,6 +105,8 @@ class Actions:
         self.checkout.run("git", "commit", "--quiet", "--allow-empty", "--message", "Go on")
 
     def kill(self) -> None:
+        """Kill Snakemake, and the jobs that it runs, after an edit that gives it some."""
+        self.edit()
         process = subprocess.Popen(
             ["snakemake", "--cores", "2"],
             cwd=self.checkout.folder,
