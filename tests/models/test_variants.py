@@ -147,3 +147,27 @@ def test_a_module_that_fails_is_named(own_module, text, message):
     own_module("mine_b", text)
     with pytest.raises(PacavitError, match=message):
         describe(Model("own", "own_net_b", {}, ("mine_b",)))
+
+
+class Point:
+    """An entry point of an installed package."""
+
+    name, value = "ours", "package.models"
+
+    def __init__(self, load):
+        self.load = load
+
+
+def test_an_installed_package_registers_models_by_its_entry_point(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(variants, "entry_points", lambda group: [Point(lambda: loaded.append(group))])
+    variants._import_entry_points.__wrapped__()
+    assert loaded == ["pacavit.models"]
+
+
+def test_an_entry_point_that_fails_is_named(monkeypatch):
+    monkeypatch.setattr(variants, "entry_points", lambda group: [Point(lambda: 1 / 0)])
+    with pytest.raises(
+        PacavitError, match=r"pacavit\.models: ours = package\.models: ZeroDivisionError.*remove that"
+    ):
+        variants._import_entry_points.__wrapped__()
