@@ -8,8 +8,10 @@ jobs after each installation, for yapf compares the cache's time with the packag
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partialmethod
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -27,7 +29,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name == _READER:
             sys.meta_path.remove(_Finder)
-            importlib.import_module(_WRITER).Grammar.dump = _dump
+            grammar = importlib.import_module(_WRITER).Grammar
+            grammar.dump = partialmethod(_dump, grammar.dump)
         return None
 
 
@@ -37,15 +40,8 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder)
 
 
-def _dump(grammar: Any, filename: str) -> None:
+def _dump(grammar: Any, dump: Callable[[Any, str], None], filename: str) -> None:
     """Write the tables of a grammar to a file, whose name appears when all of it is there."""
-    # Here, since everything imports this module.
-    import os
-    import pickle  # nosec B403
-    import tempfile
-
-    folder, name = os.path.split(filename)
-    # Not `pacavit.files`, for yapf expects an OSError where the cache cannot be written.
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=name, delete=False) as file:
-        pickle.dump(vars(grammar), file, pickle.HIGHEST_PROTOCOL)
-    os.replace(file.name, filename)
+    temporary = f"{filename}.{os.getpid()}"
+    dump(grammar, temporary)
+    os.replace(temporary, filename)
