@@ -10,7 +10,7 @@ from torch import nn
 from kills import killed_after
 from pacavit.pipeline.table import STAGES
 from pacavit.runtime.batch_log import is_progress
-from pacavit.training import checkpoint
+from pacavit.training import checkpoint, loop
 from pacavit.training.loop import Training
 from pacavit.training.stream import SampleStream
 
@@ -24,7 +24,8 @@ class Small(Training):
     def __init__(self, job, **options):
         model = nn.Linear(1, 1, bias=False)
         model.weight.data.fill_(1.0)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        # With the usual eps, an update would be the same for a gradient of any size.
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, eps=1e3)
         super().__init__(job, job.params.pretrain.recipe, model, optimizer, None, UPDATES, CPU, **options)
         self.validated = []
         self.prepare(SampleStream(torch.arange(12.0), self.seed), str)
@@ -67,9 +68,10 @@ class Never:
 def train(create_job):
     """A function that trains in a work folder and returns the training."""
 
-    def run(work="work", micro_batch=4, kill=None):
+    def run(work="work", micro_batch=4, kill=None, checkpoint_updates=1):
         recipe = {"global_batch": 4, "micro_batch": micro_batch, "workers": 0}
-        job = create_job("pretrain", work=work, **recipe, log_updates=2, checkpoint_updates=1)
+        recipe |= {"log_updates": 2, "checkpoint_updates": checkpoint_updates}
+        job = create_job("pretrain", work=work, **recipe)
         training = Small(job)
         if kill is None:
             training.run(Never())
@@ -93,11 +95,17 @@ def test_points_of_the_curve_are_means_since_the_last_point_and_hold_the_rate_th
     assert points(training, "half") == {2: 0, 4: 1, 6: 2}
 
 
-def test_it_validates_when_due_with_the_state_saved_before(train):
-    training = train()
-    assert training.validated == [3, 6]
+def test_it_validates_when_due_with_the_state_saved_before(train, monkeypatch):
+    validate, saved = Small.validate, []
+
+    def validated(self):
+        saved.append(checkpoint.load_latest(self.job.work)["step"])
+        return validate(self)
+
+    monkeypatch.setattr(Small, "validate", validated)
+    training = train(checkpoint_updates=100)
+    assert training.validated == saved == [3, 6]
     assert points(training, "val/weight")[6] == training.model.weight.item()
-    assert checkpoint.load_latest(training.job.work)["step"] == UPDATES
 
 
 def test_without_a_terminal_a_line_every_log_updates_tells_how_it_goes(train, capsys):
@@ -147,6 +155,14 @@ def test_the_values_of_an_update_are_means_over_its_micro_batches_and_the_gradie
 
 def test_random_draws_follow_from_the_number_of_the_update(train):
     assert points(train("one"), "train/drawn") == points(train("two"), "train/drawn")
+
+
+def test_each_process_draws_its_own_numbers(train, monkeypatch):
+    first = train("first")
+    monkeypatch.setattr(loop, "rank", lambda: 1)
+    assert not set(points(first, "train/drawn").values()) & set(
+        points(train("second"), "train/drawn").values()
+    )
 
 
 @pytest.mark.slow
