@@ -81,8 +81,8 @@ def test_the_pages_of_each_scale_are_valid(project, scale):
         ),
         (
             "targets",
-            "heads: [paca, upernet]",
-            "heads: [paca]",
+            "variants: [test_pacavit]\nheads: [paca, upernet]",
+            "variants: [mini_swin]\nheads: [paca]",
             r"heads: \['paca'\] has none for 'mini_swin', which has no clusters",
         ),
         (

@@ -67,6 +67,13 @@ def test_peers_run_only_if_they_are_asked_for(given):
     assert variants_of((None, names) for files in aggregated for names, _ in files) == {"test_pacavit"}
 
 
+def test_without_a_head_for_it_a_peer_is_not_trained_to_segment(project):
+    change(Path("params/mini/targets.yaml"), "heads", ["paca"])
+    wanted = params.load("mini").targets
+    assert [names for stage, names in targets.jobs(wanted, "main") if stage == "ade20k"]
+    assert not [names for stage, names in targets.jobs(wanted, "peers") if stage == "ade20k"]
+
+
 def test_a_model_without_clusters_has_all_stages_but_those_of_clusters(given):
     ours = {stage for stage, _ in targets.jobs(given.targets, "test_pacavit")}
     plain = {stage for stage, _ in targets.jobs(given.targets, "mini_plain")}

@@ -106,7 +106,7 @@ class TargetsPage(Page):
                 raise ValueError(
                     f"{section}: {unknown[0]!r} is not one of the variants, nor in a group; add it there"
                 )
-        for variant in self.every:
+        for variant in self.variants:
             if not self.heads_of(variant):
                 raise ValueError(
                     f"heads: {self.heads} has none for {variant!r}, which has no clusters for the PaCa head; add one"
