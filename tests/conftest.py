@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
-import shlex
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-import warm
 from clones import environment, numbers, small_clone, typed
 from jobs import describe, with_archives
 from pages import SHORT
@@ -94,8 +93,7 @@ def small_run(once):
         command = folder / "bin" / "pacavit"
         command.parent.mkdir()
         audited = Path(__file__).with_name("audited_pacavit.py")
-        program = warm.command(str(audited), libraries=warm.STAGES)
-        command.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{audited}" "$@"\n')
         command.chmod(0o755)
         path = os.pathsep.join([str(command.parent), environment()["PATH"]])
         typed(clone, "snakemake", "--cores", "2", PATH=path, AUDITED=str(folder / "opened"))

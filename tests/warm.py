@@ -18,35 +18,28 @@ from pathlib import Path
 #: Commands that the process runs beside programs.
 COMMANDS = ("snakemake", "dvc")
 
-#: What a pipeline needs whose stages do no work.
-PIPELINE = ("snakemake.cli", "snakemake_executor_plugin_slurm", "dvc.cli.parser", "dvc.repo", "pydantic")
-#: What its stages need.
-STAGES = (
-    *("torchvision.ops", "timm", "mmengine.runner", "mmcv.cnn", "mmcv.transforms", "pycocotools.mask"),
-    *("pandas", "scipy.optimize", "sklearn.datasets", "sklearn.gaussian_process", "matplotlib.pyplot"),
-)
+_LIBRARIES = ("snakemake.cli", "snakemake_executor_plugin_slurm", "dvc.cli.parser", "dvc.repo", "pydantic")
 
 
-def command(name: str, *arguments: str, libraries: tuple[str, ...] = PIPELINE) -> list[str]:
+def command(name: str, *arguments: str) -> list[str]:
     """Return the command line that runs one of :data:`COMMANDS`, or a Python program, in a fork.
 
     Args:
         name: of the command, or path of the program.
         arguments: its own.
-        libraries: that have been imported there.
     """
-    return [sys.executable, "-I", "-S", __file__, _server(libraries), name, *arguments]
+    return [sys.executable, "-I", "-S", __file__, _server(), name, *arguments]
 
 
 @cache
-def _server(libraries: tuple[str, ...]) -> str:
+def _server() -> str:
     """Start the process, once in this one, with which it ends; return the path of its socket."""
     import tempfile
 
     folder = tempfile.TemporaryDirectory()  # kept by the function below
     path = str(Path(folder.name, "socket"))
     process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", path, *libraries],
+        [sys.executable, __file__, "--serve", path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -72,12 +65,12 @@ def client(path: str, *command: str) -> int:
         return int.from_bytes(connection.recv(1) or b"\1", "big")
 
 
-def _serve(path: str, *libraries: str) -> None:
+def _serve(path: str) -> None:
     import gc
     import importlib
     from contextlib import suppress
 
-    for library in libraries:
+    for library in _LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(library)
     gc.freeze()
@@ -114,7 +107,7 @@ def _answer(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        sys.path[0:1] = environment.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[0:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
         sys.argv = command
         _end(_run)
     watch = os.pidfd_open(process)
@@ -171,6 +164,6 @@ def _end(run) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        _serve(*sys.argv[2:])
+        _serve(sys.argv[2])
     else:
         sys.exit(client(*sys.argv[1:]))
