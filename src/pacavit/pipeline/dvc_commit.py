@@ -1,7 +1,7 @@
 """Commits stages to DVC as ``python -m pacavit.pipeline.dvc_commit {relink,no-relink} STAGE…``.
 
 What `dvc commit --force STAGE…` does, but it reads each ``dvc.yaml`` and writes its ``dvc.lock`` once instead of once a
-stage, which takes minutes for the stages of the paper's scale.
+stage.
 """
 
 from __future__ import annotations
