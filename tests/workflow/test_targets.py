@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from ruamel.yaml import YAML
 
 
 def planned(checkout, *arguments: str) -> dict[str, int]:
@@ -83,3 +84,21 @@ def test_a_conflict_in_dvcs_lock_ends_the_plan_in_one_line(unbuilt):
     printed = unbuilt.run("snakemake", "-n", check=False)
     assert "pacavit: dvc.lock: conflict of Git's at line 1; take one side" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_dvc_has_a_peer_in_a_file_of_its_own_once_it_has_run(unbuilt):
+    ran = unbuilt.snakemake("mini_swin")
+    assert {"pretrain@mini_swin-0", "ade20k@mini_swin-upernet-0", "archives_coco"} <= ran
+    locks = {
+        file: set(YAML(typ="safe").load(unbuilt.folder / file)["stages"])
+        for file in ("dvc.lock", "pipelines/mini/optional/dvc.lock")
+    }
+    own = {job for job in ran if "mini_swin" in job}
+    assert locks == {
+        "dvc.lock": {"code", *(ran - own)},
+        "pipelines/mini/optional/dvc.lock": {job.replace("@", "-") for job in own},
+    }
+    assert unbuilt.snakemake("mini_swin") == set()
+    unbuilt.run("dvc", "repro", "pipelines/mini/optional/dvc.yaml:evaluate_coco-mini_swin-0")
+    assert set(unbuilt.ran()) == ran
